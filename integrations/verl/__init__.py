@@ -1,0 +1,22 @@
+"""verl: rewards of a group for a trainer that hands out one sample at a time.
+
+verl calls its reward function with single samples, siblings of one prompt on different processes, and says neither how
+many siblings there are nor whether it validates. Two routes lead from there to a group:
+
+    reward manager      verl 0.8 and 0.9   siblings meet by uid; validation rows are told by ``extra_info.split``
+    agent-loop manager  verl 0.9           knows n and validation exactly, and hears of rollouts that fail
+
+Both meet in one named Ray actor, the hub, which holds the arena and the assembler:
+
+    _settings.py      the nodes ``rrm`` and ``rrm_verl`` of the trainer's config, and what is checked at start-up
+    _sample.py        a row of verl as a sample: group, slot, query, response
+    _hub.py           the actor
+    _client.py        calls to it with a deadline each; a lost hub costs rewards, never the run
+    _rewarder.py      a sample's reward as verl takes it, in training and in validation
+    reward_manager.py, agent_loop.py    the two classes that verl loads
+    exact_match.py    a rule for validation rows, for ``reward.custom_reward_function``
+    check.py          everything that can be checked before a job is queued
+
+Importing this package imports no trainer and no Ray. ``recipes/verl`` has the user's page and
+configurations to start from.
+"""

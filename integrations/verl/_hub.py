@@ -1,0 +1,205 @@
+"""The hub: one Ray actor a job, in which all siblings meet. It holds the arena and the assembler.
+
+Ray restarts it if it dies. What it knew is gone then, and nobody minds: every caller asks again (`_client`), which
+brings all waiting samples back.
+
+A call never waits longer than the caller's patience: a sample whose siblings are still being rolled out gets None and
+is asked about again. So a caller can tell a hub that waits from one that hangs.
+
+The actor asks for no CPU and no GPU. With ``num_gpus=0`` Ray hides every GPU from it, unless
+``RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO=0`` is set, as verl does on ROCm; it needs none, for it only speaks HTTP. A judge
+in process (``judge.backend=transformers``) would run here, beside the trainer: for the miniature, not for a cluster.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import math
+import time
+from collections import Counter, OrderedDict
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from typing import IO, Any
+
+from rrm_reward.arena import Arena
+from rrm_reward.assembler import Assembler, SampleReward
+from rrm_reward.build import build_arena, build_assembler
+from rrm_reward.config import LogConfig, RatingConfig, RRMConfig, TournamentConfig
+from rrm_reward.errors import ConfigError
+from rrm_reward.integrations.verl._sample import Sample
+from rrm_reward.types import Group
+
+logger = logging.getLogger(__name__)
+
+_KEEP_SECONDS = 300.0
+"""How long an answer is kept for a caller whose first call was lost."""
+
+_REPORT_SECONDS = 60.0
+
+
+class Hub:
+    """The actor's class; every method runs in its one event loop.
+
+    Args:
+        config: of arena and assembler.
+        log: JSONL file of samples and rewards, or None.
+    """
+
+    def __init__(self, config: RRMConfig, log: str | None = None) -> None:
+        self._config = config
+        self._starting = asyncio.Lock()
+        self._arena: Arena | None = None
+        self._referee: Arena | None = None
+        self._assembler: Assembler | None = None
+        self._answers: dict[str, asyncio.Task[Any]] = {}
+        self._seats: OrderedDict[str, dict[str, int]] = OrderedDict()
+        self._log: IO[str] | None = open(log, "a", buffering=1) if log else None  # noqa: SIM115
+        self._reported = (time.monotonic(), 0.0)
+        self.counts: Counter[str] = Counter()
+
+    async def ready(self) -> tuple[str, object, str] | None:
+        """Start; None, or the key, value and fix of what is wrong with the configuration."""
+        try:
+            await self._started()
+        except ConfigError as error:
+            return error.key, error.value, error.fix
+        return None
+
+    async def submit(self, sample: Sample, patience: float) -> SampleReward | None:
+        """The sample's reward, or None if it takes longer than `patience` seconds: then ask again."""
+        return await self._answer(sample.token, lambda: self._submit(sample), patience)
+
+    async def fail(self, group: str, slot: int, query: str, size: int) -> None:
+        """This member of the group will never come."""
+        self.counts["failed"] += 1
+        assembler = await self._assembler_now()
+        assembler.fail(group, slot, query=query, size=size)
+
+    async def compare(self, token: str, query: str, response: str, reference: str, patience: float) -> float | None:
+        """The judge's probability that `response` beats `reference`, both orders asked.
+
+        NaN if the judge did not say; None if it takes longer than `patience`.
+        """
+        return await self._answer(token, lambda: self._compare(token, query, response, reference), patience)
+
+    async def snapshot(self) -> dict[str, float]:
+        """Counters of arena, assembler and hub, by name."""
+        arena = self._arena.snapshot() if self._arena else {}
+        assembler = self._assembler.counts if self._assembler else {}
+        return {
+            **arena,
+            **{f"assembler_{name}": float(count) for name, count in assembler.items()},
+            **{f"hub_{name}": float(count) for name, count in self.counts.items()},
+        }
+
+    async def _answer(self, token: str, work: Callable[[], Awaitable[Any]], patience: float) -> Any:
+        """The result of the one task of this token.
+
+        Waiting again must not look like news to the assembler, whose clock stands for siblings that are still to
+        come; so a repeated call joins the task, and does not submit again.
+        """
+        task = self._answers.get(token)
+        if task is None:
+            task = self._answers[token] = asyncio.ensure_future(work())
+            task.add_done_callback(lambda _: self._forget_later(token))
+        await asyncio.wait({task}, timeout=patience)
+        return task.result() if task.done() else None
+
+    def _forget_later(self, token: str) -> None:
+        asyncio.get_running_loop().call_later(_KEEP_SECONDS, self._answers.pop, token, None)
+
+    async def _submit(self, sample: Sample) -> SampleReward:
+        assembler = await self._assembler_now()
+        slot = self._seat(sample) if sample.slot is None else sample.slot
+        reward = await assembler.submit(sample.group, slot, sample.text, query=sample.query, size=sample.size)
+        self.counts["samples"] += 1
+        self.counts["unknown"] += not reward.known
+        self._write(sample, slot, reward)
+        self._report()
+        return reward
+
+    def _seat(self, sample: Sample) -> int:
+        """A slot for a sample that has none: the next one of its group, always the same for the same token."""
+        seats = self._seats.setdefault(sample.group, {})
+        slot = seats.setdefault(sample.token, len(seats))
+        while len(self._seats) > self._config.assembler.max_groups:
+            self._seats.popitem(last=False)
+        return slot
+
+    async def _compare(self, token: str, query: str, response: str, reference: str) -> float:
+        await self._assembler_now()
+        if self._referee is None:
+            config = self._config
+            self._referee = build_arena(
+                replace(
+                    config,
+                    judge=replace(config.judge, order="both"),
+                    tournament=TournamentConfig(),
+                    rating=RatingConfig(),
+                    log=LogConfig(),
+                )
+            )
+        result = await self._referee.judge(Group(token, query, [response, reference]))
+        self.counts["validation_comparisons"] += result.comparisons
+        if not result.outcomes:
+            # the response is the reference, word for word
+            return 0.5 if not result.comparisons else math.nan
+        outcome = result.outcomes[0]
+        if outcome.p is None:
+            return math.nan
+        return outcome.p if outcome.i == 0 else 1.0 - outcome.p
+
+    async def _started(self) -> Assembler:
+        async with self._starting:
+            if self._assembler is None:
+                arena = build_arena(self._config)
+                await arena.start()
+                self._arena, self._assembler = arena, build_assembler(self._config, arena)
+            return self._assembler
+
+    async def _assembler_now(self) -> Assembler:
+        """The assembler, come what may: a hub that restarts while the judge is away goes on without its checks."""
+        try:
+            return await self._started()
+        except ConfigError as error:
+            logger.error("the restarted hub cannot check its judge, and goes on: %s", error)
+        async with self._starting:
+            if self._assembler is None:
+                self._arena = build_arena(self._config)
+                self._assembler = build_assembler(self._config, self._arena)
+            return self._assembler
+
+    def _write(self, sample: Sample, slot: int, reward: SampleReward) -> None:
+        if self._log is None:
+            return
+        row = {
+            "time": time.time(),
+            "step": sample.step,
+            "group": sample.group,
+            "slot": slot,
+            "size": sample.size,
+            "query": sample.query,
+            "response": sample.text,
+            "reward": reward.reward if reward.known else None,
+            "rating": None if math.isnan(reward.rating) else reward.rating,
+            "group_size": reward.group_size,
+            "comparisons": reward.comparisons,
+            "missing": reward.missing,
+        }
+        self._log.write(json.dumps(row) + "\n")
+
+    def _report(self) -> None:
+        """A line of counters now and then; what a Ray actor prints, verl's console shows."""
+        now, (then, groups_then) = time.monotonic(), self._reported
+        if now - then < _REPORT_SECONDS or self._arena is None:
+            return
+        totals = self._arena.snapshot()
+        self._reported = (now, totals["groups"])
+        print(
+            f"rrm-reward: {totals['groups'] - groups_then:.0f} groups in {now - then:.0f} s, "
+            f"{totals['groups']:.0f} in all; {totals['calls']:.0f} calls, {totals['missing_share']:.1%} of comparisons "
+            f"missing, first preferred {totals['first_share']:.1%}, {self.counts['unknown']} rewards unknown",
+            flush=True,
+        )

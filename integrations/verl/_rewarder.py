@@ -1,0 +1,134 @@
+"""A sample's reward as verl takes it, in training and in validation.
+
+verl wants ``{"reward_score": float, "reward_extra_info": {name: number}}``. It takes the names from the first row of a
+batch and indexes all others with them, so every row has the same names, whatever happened to it.
+
+**Unknown rewards.** A sample without a reward gets the mean of its group's known ones, so that its advantage is 0;
+if there is none, 0.0 (``rrm_known`` is 0 then).
+
+**Validation** never waits for siblings: verl validates with one rollout a row by default, and a group of one holds no
+comparison. A row is worth what ``rrm_verl.validation`` says (`VerlConfig`). Reference answers are read here and nowhere
+else: training never sees them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import logging
+import math
+from collections import Counter
+from collections.abc import Callable, Mapping
+from typing import Any
+from uuid import uuid4
+
+from rrm_reward.assembler import UNKNOWN, SampleReward
+from rrm_reward.integrations.verl._client import HubClient
+from rrm_reward.integrations.verl._sample import Sample, reference_of
+from rrm_reward.integrations.verl._settings import Settings
+
+logger = logging.getLogger(__name__)
+
+NO_ACCURACY = -1.0
+"""``acc`` of a training row: nobody knows its answer."""
+
+
+class Rewarder:
+    """Turns samples into what verl takes. Its methods never raise, but for cancellation.
+
+    Args:
+        settings: of the job.
+        hub: where siblings meet.
+        compute_score: verl's own reward function, for the policy ``rule``.
+    """
+
+    def __init__(self, settings: Settings, hub: HubClient, compute_score: Callable[..., Any] | None) -> None:
+        self._settings = settings
+        self._hub = hub
+        self._compute_score = compute_score
+        self.counts: Counter[str] = Counter()
+
+    async def train(self, sample: Sample) -> dict[str, Any]:
+        """The reward of a training sample, once its group is judged."""
+        return self._row(await self._hub.submit(sample))
+
+    async def validate(self, row: Mapping[str, Any], query: str, text: str) -> dict[str, Any]:
+        """The score of a validation sample, at once.
+
+        Args:
+            row: non-tensor fields of the row.
+            query: its prompt.
+            text: the response.
+        """
+        policy = self._settings.verl.validation
+        if policy == "rule":
+            return self._row(_scored(await self._by_rule(row, text)), accuracy=True)
+        if policy == "reference":
+            return self._row(_scored(await self._against_reference(row, query, text)))
+        return self._row(_scored(0.0))
+
+    def nothing(self, reason: str, error: Exception | None = None) -> dict[str, Any]:
+        """The neutral reward, for a sample that cannot be read."""
+        self._complain("unreadable", f"a sample gets the neutral reward: {reason}", error)
+        return self._row(UNKNOWN)
+
+    async def _against_reference(self, row: Mapping[str, Any], query: str, text: str) -> float:
+        reference = reference_of(row)
+        if reference is None:
+            self._complain(
+                "no_reference",
+                "validation rows without a reference answer (reward_model.ground_truth) score 0.0; "
+                "set rrm_verl.validation=zero to say so, or rule to score them by a function",
+            )
+            return 0.0
+        return await self._hub.compare(uuid4().hex, query, text, reference)
+
+    async def _by_rule(self, row: Mapping[str, Any], text: str) -> float:
+        try:
+            if self._compute_score is None:
+                raise ValueError("there is no reward function: set reward.custom_reward_function")
+            arguments = {
+                "data_source": row.get("data_source"),
+                "solution_str": text,
+                "ground_truth": reference_of(row) or "",
+                "extra_info": row.get("extra_info") or {},
+            }
+            if inspect.iscoroutinefunction(self._compute_score):
+                score = await self._compute_score(**arguments)
+            else:
+                score = await asyncio.to_thread(self._compute_score, **arguments)
+            return float(score["score"] if isinstance(score, Mapping) else score)
+        except Exception as error:
+            self._complain("rule_failed", "the rule of rrm_verl.validation failed; the row scores 0.0", error)
+            return 0.0
+
+    def _row(self, reward: SampleReward, *, accuracy: bool = False) -> dict[str, Any]:
+        """What verl takes; plain finite numbers under the same names for every row of the job."""
+        self.counts["rows"] += 1
+        self.counts["unknown"] += not reward.known
+        extra = {
+            "rrm_known": float(reward.known),
+            "rrm_rating": _finite(reward.rating),
+            "rrm_stderr": _finite(reward.stderr),
+            "rrm_group_size": float(reward.group_size),
+            "rrm_comparisons": float(reward.comparisons),
+            "rrm_missing": float(reward.missing),
+        }
+        if self._settings.verl.validation == "rule":
+            extra["acc"] = reward.filled if accuracy else NO_ACCURACY
+        return {"reward_score": float(reward.filled), "reward_extra_info": extra}
+
+    def _complain(self, what: str, message: str, error: Exception | None = None) -> None:
+        """Count, and log the first of each kind."""
+        self.counts[what] += 1
+        if self.counts[what] == 1:
+            logger.error("%s", message, exc_info=error)
+
+
+def _scored(score: float) -> SampleReward:
+    """A validation score in the form of a reward."""
+    return SampleReward(score, rating=score, group_size=1)
+
+
+def _finite(value: float) -> float:
+    return value if math.isfinite(value) else 0.0

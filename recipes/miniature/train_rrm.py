@@ -1,0 +1,124 @@
+"""The RRM: the base trained by GRPO on verdicts alone, +1 for the right one and -1 for any other.
+
+This is the paper's "reward reasoning via reinforcement learning" in miniature. No analysis is shown or rewarded;
+the model has to find out by itself that its verdict pays when it follows from its marks, in either position.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from recipes.miniature.learning import group_advantages, make_optimizer, reinforce, set_learning_rate
+from recipes.miniature.sampling import Sample, ask, sample
+from recipes.miniature.task import (
+    LONGEST_WRONG_ANSWER,
+    JudgedPair,
+    all_queries,
+    make_pair,
+    right_answer,
+    wrong_answer,
+)
+from rrm_reward.judge._prompt import build_messages
+from rrm_reward.judge._verdict import parse_verdict
+
+LONGEST_JUDGMENT = 32
+"""Tokens: 3 digits, two rows of up to 8 marks, the think block, the verdict and the end."""
+
+
+@dataclass(frozen=True, slots=True)
+class RRMRecipe:
+    """How the RRM is made.
+
+    Attributes:
+        steps: GRPO steps.
+        pairs_per_step: judged pairs in a step.
+        samples_per_pair: size of GRPO's groups.
+        learning_rate: peak, after a warm-up of 10 steps; a third of it over the last third of the run.
+        own_mistakes: share of the pairs whose wrong response is the base policy's own.
+    """
+
+    steps: int = 180
+    pairs_per_step: int = 32
+    samples_per_pair: int = 8
+    learning_rate: float = 3e-4
+    own_mistakes: float = 0.5
+
+
+def verdict_reward(completion: str, better: int) -> float:
+    """The paper's rule: +1 for the right verdict, -1 for the other one or none."""
+    return 1.0 if parse_verdict(completion).choice == better else -1.0
+
+
+def policy_mistakes(
+    policy: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, queries: Sequence[str], temperature: float
+) -> list[tuple[str, str]]:
+    """(query, response) of every wrong response that the policy samples, one try a query."""
+    samples = sample(
+        policy,
+        tokenizer,
+        [ask(query) for query in queries],
+        max_new_tokens=LONGEST_WRONG_ANSWER,
+        temperature=temperature,
+    )
+    tried = zip(queries, (drawn.text for drawn in samples), strict=True)
+    return [(query, response) for query, response in tried if response != right_answer(query)]
+
+
+def judge_pairs(
+    judge: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    pairs: Sequence[JudgedPair],
+    temperature: float,
+) -> list[Sample]:
+    """One sampled judgment a pair, through the library's own prompt."""
+    prompts = [build_messages(pair.query, pair.first, pair.second) for pair in pairs]
+    return sample(judge, tokenizer, prompts, max_new_tokens=LONGEST_JUDGMENT, temperature=temperature)
+
+
+def train_rrm(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    recipe: RRMRecipe,
+    seed: int,
+    report: Callable[[int, float], None],
+) -> None:
+    """Train the base in place into an RRM, on queries of the training side only.
+
+    Args:
+        model: the base.
+        tokenizer: the miniature's.
+        recipe: numbers.
+        seed: of the pairs; the samples come from torch's global generator.
+        report: called every 20 steps with the step and the share of right verdicts since the last call.
+    """
+    rng = random.Random(seed)
+    queries = all_queries(held_out=False)
+    mistakes = policy_mistakes(model, tokenizer, queries, temperature=1.0)
+    # Some from a hotter policy too: what GRPO explores later is not only what the base says today.
+    mistakes += policy_mistakes(model, tokenizer, queries, temperature=1.5)
+    optimizer = make_optimizer(model, recipe.learning_rate)
+    right = drawn = 0
+    for step in range(1, recipe.steps + 1):
+        descent = 1.0 if step <= recipe.steps * 2 / 3 else 1 / 3
+        set_learning_rate(optimizer, recipe.learning_rate * min(descent, step / 10))
+        pairs = []
+        for _ in range(recipe.pairs_per_step):
+            if rng.random() < recipe.own_mistakes:
+                query, wrong = rng.choice(mistakes)
+            else:
+                query = rng.choice(queries)
+                wrong = wrong_answer(query, rng)
+            pairs.append(make_pair(query, wrong, rng))
+        repeated = [pair for pair in pairs for _ in range(recipe.samples_per_pair)]
+        samples = judge_pairs(model, tokenizer, repeated, temperature=1.0)
+        rewards = [verdict_reward(drawn.text, pair.better) for drawn, pair in zip(samples, repeated, strict=True)]
+        reinforce(model, optimizer, samples, group_advantages(rewards, recipe.samples_per_pair))
+        right += sum(reward > 0 for reward in rewards)
+        drawn += len(rewards)
+        if step % 20 == 0:
+            report(step, right / drawn)
+            right = drawn = 0

@@ -1,0 +1,197 @@
+"""A group that is being judged: its state, its deadline, its result.
+
+`OpenGroup` lives in the arena's event loop. It decides nothing about other groups: what is to be played goes to the
+arena through `ask`, what came back is handed in by `record`, and the result is told once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from rrm_reward._group import GroupState, Pairing
+from rrm_reward.judge import Judgment, render_query
+from rrm_reward.rating import Rating
+from rrm_reward.reward import Reward
+from rrm_reward.seeding import derive_seed
+from rrm_reward.tournament import Tournament
+from rrm_reward.types import GroupResult, Match, Query, Ratings
+
+
+class Draw(Protocol):
+    """Draws the tournament of a group of n with this seed."""
+
+    def __call__(self, n: int, seed: int) -> Tournament:
+        """A fresh tournament; equal arguments give equal tournaments."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """What all groups of an arena have in common.
+
+    Attributes:
+        draw: a group's tournament.
+        rating: outcomes to ratings.
+        reward: ratings to rewards.
+        view: what the judge sees of a response.
+        seed: the one seed.
+        timeout: seconds from a group's first match to its result at the latest, or None.
+    """
+
+    draw: Draw
+    rating: Rating
+    reward: Reward
+    view: Callable[[str], str]
+    seed: int
+    timeout: float | None
+
+
+class OpenGroup:
+    """A group of `size` slots whose members may still be coming; made by `Arena.open`.
+
+    Args:
+        rules: of the arena.
+        id: names the group in logs.
+        query: all members answer it.
+        size: number of slots.
+        ask: takes matches that can be judged now.
+        on_result: called once, in the moment the group is closed.
+    """
+
+    def __init__(
+        self,
+        rules: Rules,
+        id: str,
+        query: Query,
+        size: int,
+        ask: Callable[[OpenGroup, list[Match]], None],
+        on_result: Callable[[GroupResult], None],
+    ) -> None:
+        self.id = id
+        self.query = query
+        self.closed = False
+        self.seed = derive_seed(rules.seed, "group", render_query(query))
+        self._rules = rules
+        self._ask = ask
+        self._on_result = on_result
+        self._state = GroupState(size, lambda n: rules.draw(n, self.seed))
+        loop = asyncio.get_running_loop()
+        self._result: asyncio.Future[GroupResult] = loop.create_future()
+        self._began = loop.time()
+        self._deadline: asyncio.TimerHandle | None = None
+        self._notes: Counter[str] = Counter()
+        self._calls = self._comparisons = self._prompt_tokens = self._completion_tokens = 0
+
+    @property
+    def size(self) -> int:
+        """Number of slots."""
+        return self._state.n
+
+    def add(self, slot: int, response: str) -> None:
+        """The response in this slot has arrived; judging goes on at once. A known slot stays as it is.
+
+        Raises:
+            IndexError: slot is not in [0, size).
+        """
+        if not self.closed:
+            self._state.arrive(slot, self._rules.view(response))
+            self._advance()
+
+    def withdraw(self, slot: int) -> None:
+        """The member in this slot failed: its siblings go on without it.
+
+        Raises:
+            IndexError: slot is not in [0, size).
+        """
+        if not self.closed:
+            self._state.withdraw(slot)
+            self._advance()
+
+    def complete(self) -> None:
+        """Whoever has not come by now will not; matches among the present are still played."""
+        if not self.closed:
+            self._state.close()
+            self._advance()
+
+    def expire(self) -> None:
+        """Close now, with what is known."""
+        if not self.closed:
+            self._notes["expired"] += 1
+            self._close()
+
+    async def result(self) -> GroupResult:
+        """What the group came to. Waits for it; cancelling the wait does not cancel the group."""
+        return await asyncio.shield(self._result)
+
+    def pairing(self, match: Match) -> Pairing:
+        """The two views that a match compares."""
+        return self._state.view(match.i), self._state.view(match.j)
+
+    def wants(self, pairing: Pairing) -> bool:
+        """Whether a match that was asked for is still to be judged; asked once, just before it begins."""
+        return not self.closed and self._state.wanted(pairing)
+
+    def record(self, pairing: Pairing, judgment: Judgment) -> None:
+        """A match came to this. Nothing happens if the group was closed meanwhile."""
+        if self.closed:
+            return
+        self._comparisons += 1
+        self._calls += judgment.calls
+        for vote in judgment.votes:
+            self._prompt_tokens += vote.prompt_tokens
+            self._completion_tokens += vote.completion_tokens
+        self._state.record(pairing, judgment)
+        self._advance()
+
+    def _advance(self) -> None:
+        if matches := self._state.ready():
+            if self._deadline is None and self._rules.timeout is not None:
+                loop = asyncio.get_running_loop()
+                self._deadline = loop.call_later(self._rules.timeout, self.expire)
+            self._ask(self, matches)
+        if self._state.done:
+            self._close()
+
+    def _close(self) -> None:
+        self.closed = True
+        if self._deadline is not None:
+            self._deadline.cancel()
+        result = self._reckon()
+        self._result.set_result(result)
+        self._on_result(result)
+
+    def _reckon(self) -> GroupResult:
+        """Outcomes to ratings to rewards; twins get what the one that stands for them got."""
+        state, rating = self._state, self._rules.rating
+        outcomes = state.outcomes()
+        present = state.present
+        standing = [state.representative(slot) for slot in present]
+        judged = rating(state.n, outcomes)
+        value, stderr = np.full(state.n, np.nan), np.full(state.n, np.nan)
+        value[present], stderr[present] = judged.value[standing], judged.stderr[standing]
+        distinct = len(set(standing))
+        if distinct == 1 and len(present) > 1:
+            # Nobody was compared, yet something is known for certain: they are equal.
+            value[present], stderr[present] = rating.neutral, 0.0
+        ratings = Ratings(value, stderr)
+        self._notes["duplicates"] += len(present) - distinct
+        self._notes["failed"] += state.failed
+        return GroupResult(
+            id=self.id,
+            rewards=self._rules.reward(rating, ratings),
+            ratings=ratings,
+            outcomes=tuple(outcomes),
+            comparisons=self._comparisons,
+            calls=self._calls,
+            missing=sum(outcome.p is None for outcome in outcomes),
+            prompt_tokens=self._prompt_tokens,
+            completion_tokens=self._completion_tokens,
+            seconds=asyncio.get_running_loop().time() - self._began,
+            notes={name: count for name, count in self._notes.items() if count},
+        )

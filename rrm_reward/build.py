@@ -1,0 +1,51 @@
+"""From a configuration to an arena: the only place that knows every part by name."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+
+from rrm_reward.arena import Arena
+from rrm_reward.assembler import Assembler
+from rrm_reward.config import RRMConfig
+from rrm_reward.judge import Judge
+from rrm_reward.rating import check_rating, make_rating
+from rrm_reward.record import RunLog
+from rrm_reward.reward import make_reward
+from rrm_reward.tournament import Tournament, check_schedule, default_rating, make_tournament
+
+
+def build_arena(config: RRMConfig) -> Arena:
+    """An arena as configured; nothing is asked of the judge before `Arena.start`.
+
+    Raises:
+        ConfigError: a name or option that does not exist, with key, value and fix.
+    """
+    schedule = config.tournament
+    check_schedule(schedule.name, schedule.options, schedule.budget)
+    rating = config.rating.name or default_rating(schedule.name)
+    check_rating(rating, config.rating.options, schedule=schedule.name)
+
+    def draw(n: int, seed: int) -> Tournament:
+        return make_tournament(schedule.name, n, seed=seed, budget=schedule.budget, options=schedule.options)
+
+    return Arena(
+        Judge.from_config(config.judge),
+        draw,
+        make_rating(rating, seed=config.seed, options=config.rating.options),
+        make_reward(config.reward.scale, config.reward.clip),
+        seed=config.seed,
+        concurrency=config.arena.concurrency,
+        group_timeout=config.arena.group_timeout,
+        recorder=RunLog(config.log.path, asdict(config)) if config.log.path else None,
+    )
+
+
+def build_assembler(config: RRMConfig, arena: Arena) -> Assembler:
+    """The meeting point of an arena's samples, as configured."""
+    settings = config.assembler
+    return Assembler(
+        arena,
+        member_timeout=settings.member_timeout,
+        max_groups=settings.max_groups,
+        remember=settings.remember,
+    )

@@ -1,0 +1,81 @@
+"""Reading sets through ``datasets``, writing Parquet: the only place that touches either."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from rrm_reward.errors import ConfigError, InputError
+
+BUILDERS = {".parquet": "parquet", ".jsonl": "json", ".json": "json"}
+
+
+def read_rows(source: str, split: str, needed: Sequence[str]) -> Iterable[Mapping[str, Any]]:
+    """The rows of one split.
+
+    Args:
+        source: name on the Hugging Face hub, or a local file or folder.
+        split: its name; a single file is taken as this split.
+        needed: columns that must be there.
+
+    Raises:
+        ConfigError: ``datasets`` is not installed, or the source cannot be loaded.
+        InputError: a column is missing.
+    """
+    datasets = _import("datasets")
+    path = Path(source)
+    try:
+        if path.is_file():
+            if path.suffix not in BUILDERS:
+                fix = f"a file must end in one of {', '.join(BUILDERS)}"
+                raise ConfigError("--source", source, fix)
+            rows = datasets.load_dataset(BUILDERS[path.suffix], data_files={split: source}, split=split)
+        else:
+            rows = datasets.load_dataset(source, split=split)
+    except ConfigError:
+        raise
+    except Exception as error:
+        # A misspelt name, a proxy in the way: datasets and what lies below it raise a dozen unrelated types.
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        fix = f"split {split!r} cannot be loaded ({reason}); give a hub name, a folder or a file"
+        raise ConfigError("--source", source, fix) from error
+    for column in needed:
+        if column not in rows.column_names:
+            raise InputError(f"{source} has no column {column!r}, only {', '.join(rows.column_names)}")
+    found: Iterable[Mapping[str, Any]] = rows
+    return found
+
+
+def write_parquet(path: str | Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Write rows of one schema, whole or not at all.
+
+    Raises:
+        ConfigError: ``pyarrow`` is not installed, or there is nothing to write.
+        OSError: the file cannot be written.
+    """
+    if not rows:
+        raise ConfigError(
+            "OUT.parquet", str(path), "no row is left to write; loosen --max-chars or name another --split"
+        )
+    arrow, parquet = _import("pyarrow"), _import("pyarrow.parquet")
+    fresh = Path(f"{path}.new")
+    try:
+        parquet.write_table(arrow.Table.from_pylist(rows), fresh)
+        os.replace(fresh, path)
+    finally:
+        fresh.unlink(missing_ok=True)
+
+
+def _import(name: str) -> ModuleType:
+    from importlib import import_module
+
+    try:
+        return import_module(name)
+    except ImportError as error:
+        package = name.split(".")[0]
+        raise ConfigError(
+            "data", name, f"{package} is not installed: pip install 'rrm-reward[data]'"
+        ) from error

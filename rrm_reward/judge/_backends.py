@@ -1,0 +1,37 @@
+"""Every backend by its name, made from the configuration."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+
+from rrm_reward.config import JudgeConfig
+from rrm_reward.judge._backend import Backend
+from rrm_reward.judge._openai import OpenAIBackend
+from rrm_reward.judge._transformers import TransformersBackend
+
+
+def _openai(config: JudgeConfig) -> Backend:
+    return OpenAIBackend(
+        config.urls,
+        config.model,
+        api_key=os.environ.get(config.api_key_env),
+        timeout=config.timeout,
+        retries=config.retries,
+        extra_body=config.extra_body,
+        context_tokens=config.context_tokens,
+    )
+
+
+def _transformers(config: JudgeConfig) -> Backend:
+    return TransformersBackend(
+        config.model,
+        tokenizer=config.tokenizer,
+        device=config.device,
+        max_batch=config.max_batch,
+        context_tokens=config.context_tokens,
+    )
+
+
+BACKENDS: dict[str, Callable[[JudgeConfig], Backend]] = {"openai": _openai, "transformers": _transformers}
+"""What `Judge.from_config` takes ``judge.backend`` from; add yours here."""

@@ -1,0 +1,250 @@
+"""The replicas of a judge as one thing: the HTTP session, who is in, and the probes that bring them back.
+
+`_routing` decides, `_wire` reads; here is the network between them. A request is retried in `_openai`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import logging
+from collections.abc import Collection, Coroutine, Sequence
+from typing import Any
+
+import aiohttp
+from yarl import URL
+
+from rrm_reward.errors import ConfigError
+from rrm_reward.judge._backend import BackendError
+from rrm_reward.judge._routing import Replica, Router
+from rrm_reward.judge._wire import Fault, decode_models, fault_of, retry_after
+
+logger = logging.getLogger(__name__)
+
+_CONNECT_SECONDS = 10.0
+_PROBE_SECONDS = 10.0
+_PROBE_TICK = 0.5
+
+
+class Failed(Exception):
+    """One exchange failed; `wait` is what the server asked for, in seconds."""
+
+    def __init__(self, fault: Fault, reason: str, *, status: int = 0, wait: float | None = None) -> None:
+        super().__init__(reason)
+        self.fault = fault
+        self.status = status
+        self.wait = wait
+
+
+class Fleet:
+    """All replicas of one judge. Belongs to the event loop that first uses it.
+
+    Args:
+        urls: base URLs of the replicas.
+        model: the model that a replica must serve to be in.
+        api_key: sent as a bearer token, never logged.
+        timeout: seconds of one exchange.
+        probe_wait: seconds before a replica that was put aside is probed first.
+    """
+
+    def __init__(
+        self, urls: Sequence[str], model: str, *, api_key: str | None, timeout: float, probe_wait: float
+    ) -> None:
+        self._model = model
+        self._timeout = timeout
+        self._headers = {"Content-Type": "application/json"}
+        if api_key:
+            self._headers["Authorization"] = f"Bearer {api_key.strip()}"
+        self._router = Router([url.rstrip("/") for url in urls], first_wait=probe_wait)
+        self._chat = {r: URL(f"{r.url}/chat/completions") for r in self._router.replicas}
+        self._session: aiohttp.ClientSession | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._back = asyncio.Event()
+        self._prober: asyncio.Task[None] | None = None
+        self._closed = False
+
+    def open(self) -> asyncio.AbstractEventLoop:
+        """Make the session, on first use; returns the loop it belongs to.
+
+        Raises:
+            RuntimeError: it belongs to another loop than the running one.
+            BackendError: it was closed.
+        """
+        loop = asyncio.get_running_loop()
+        if self._session is None:
+            if self._closed:
+                raise BackendError("the backend is closed")
+            self._loop = loop
+            self._session = aiohttp.ClientSession(
+                # uvicorn, under vLLM and SGLang, closes idle connections after 5 s: do not race with it.
+                connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=4.0),
+                cookie_jar=aiohttp.DummyCookieJar(),
+                timeout=aiohttp.ClientTimeout(total=self._timeout, sock_connect=_CONNECT_SECONDS),
+                headers=self._headers,
+            )
+        elif loop is not self._loop:
+            raise RuntimeError("this backend belongs to another event loop; make one backend for each loop")
+        return loop
+
+    async def check(self) -> int | None:
+        """Ask every replica what it serves; those that are down are put aside.
+
+        Returns:
+            The smallest context length they tell, None if none does.
+
+        Raises:
+            ConfigError: none is up, or one is not what the settings say.
+        """
+        loop = self.open()
+        replicas = self._router.replicas
+        found = await asyncio.gather(*(self._outcome(self._models(replica)) for replica in replicas))
+        down = [(r, models) for r, models in zip(replicas, found, strict=True) if isinstance(models, Failed)]
+        for replica, failed in down:
+            if failed.fault is Fault.MISPLACED:
+                raise self._misplaced(replica, failed)
+        if len(down) == len(replicas):
+            reasons = "; ".join(f"{replica.url}: {failed}" for replica, failed in down)
+            urls = [replica.url for replica in replicas]
+            raise ConfigError("judge.urls", urls, f"no judge answers ({reasons}); start it, or mend the URL")
+        lengths = []
+        for replica, models in zip(replicas, found, strict=True):
+            if isinstance(models, Failed):
+                continue
+            if self._model not in models:
+                served = ", ".join(models) or "nothing"
+                raise ConfigError(
+                    "judge.model", self._model, f"{replica.url} serves {served}; write that name"
+                )
+            lengths.append(models[self._model])
+        for replica, failed in down:
+            self._router.put_aside(replica, loop.time())
+            self._went_aside(replica, failed)
+        return min((length for length in lengths if length is not None), default=None)
+
+    @staticmethod
+    async def _outcome(models: Coroutine[Any, Any, dict[str, int | None]]) -> dict[str, int | None] | Failed:
+        try:
+            return await models
+        except Failed as failed:
+            return failed
+
+    def _misplaced(self, replica: Replica, failed: Failed) -> ConfigError:
+        if failed.status in (401, 403):
+            given = "a key was sent" if "Authorization" in self._headers else "no key was sent"
+            fix = (
+                f"{replica.url} answers {failed.status}; put its key into the environment variable named here"
+            )
+            return ConfigError("judge.api_key_env", given, fix)
+        return ConfigError("judge.urls", replica.url, f"not an OpenAI-compatible base URL ({failed})")
+
+    def acquire(self, avoid: Collection[Replica]) -> Replica | None:
+        """As `Router.acquire`. The caller gives it back by `succeeded`, `failed` or `release`."""
+        return self._router.acquire(avoid)
+
+    def has_other(self, tried: Collection[Replica]) -> bool:
+        """As `Router.has_other`."""
+        return self._router.has_other(tried)
+
+    def release(self, replica: Replica) -> None:
+        """As `Router.release`."""
+        self._router.release(replica)
+
+    def succeeded(self, replica: Replica) -> None:
+        """A request was answered there."""
+        if self._router.succeed(replica):
+            self._came_back(replica)
+
+    def failed(self, replica: Replica, failed: Failed) -> None:
+        """A request failed there; what the fault says about the replica is acted on."""
+        if failed.fault in (Fault.BUSY, Fault.REFUSED):
+            self._router.release(replica)
+        elif self._router.fail(replica, self.open().time(), dead=failed.fault is not Fault.BROKEN):
+            self._went_aside(replica, failed)
+
+    async def post(self, replica: Replica, body: bytes, seconds: float) -> bytes:
+        """The body of the answer with status 200 to one chat request.
+
+        Raises:
+            Failed: there is none within `seconds` or the timeout, whichever is less.
+        """
+        if seconds < self._timeout:
+            limit = aiohttp.ClientTimeout(total=seconds, sock_connect=_CONNECT_SECONDS)
+            return await self._exchange("POST", self._chat[replica], data=body, timeout=limit)
+        return await self._exchange("POST", self._chat[replica], data=body)
+
+    async def until_back(self, seconds: float) -> None:
+        """Wait until a replica is in.
+
+        Raises:
+            TimeoutError: none was, within `seconds`.
+        """
+        if not self._router.available:
+            self._back.clear()
+            async with asyncio.timeout(seconds):
+                await self._back.wait()
+
+    async def aclose(self) -> None:
+        """Close the session and end the probes; idempotent. Requests in flight fail."""
+        self._closed = True
+        prober, self._prober = self._prober, None
+        session, self._session = self._session, None
+        if prober is not None:
+            prober.cancel()
+            await asyncio.wait([prober])
+        if session is not None:
+            await session.close()
+
+    def _went_aside(self, replica: Replica, failed: Failed) -> None:
+        logger.warning("judge %s is put aside and probed until it is back: %s", replica.url, failed)
+        if self._prober is None or self._prober.done():
+            self._prober = self.open().create_task(self._keep_probing(), name="rrm judge probes")
+
+    def _came_back(self, replica: Replica) -> None:
+        logger.warning("judge %s is back", replica.url)
+        self._back.set()
+
+    async def _keep_probing(self) -> None:
+        """Probe what is aside until nothing is."""
+        loop = self.open()
+        while (at := self._router.next_probe()) is not None:
+            # Short sleeps: another replica may be put aside meanwhile, and be due earlier.
+            await asyncio.sleep(max(0.0, min(at - loop.time(), _PROBE_TICK)))
+            await asyncio.gather(*(self._probe(replica) for replica in self._router.due(loop.time())))
+
+    async def _probe(self, replica: Replica) -> None:
+        try:
+            alive = self._model in await self._models(replica)
+        except Failed:
+            alive = False
+        if self._router.probed(replica, self.open().time(), alive=alive):
+            self._came_back(replica)
+
+    async def _models(self, replica: Replica) -> dict[str, int | None]:
+        limit = aiohttp.ClientTimeout(total=min(self._timeout, _PROBE_SECONDS))
+        payload = await self._exchange("GET", URL(f"{replica.url}/models"), timeout=limit)
+        try:
+            return decode_models(payload)
+        except ValueError as error:
+            raise Failed(Fault.MISPLACED, str(error)) from error
+
+    async def _exchange(self, method: str, url: URL, **options: Any) -> bytes:
+        """The body of an answer with status 200; everything else is `Failed`."""
+        session = self._session
+        if session is None:
+            raise BackendError("the backend is closed")
+        try:
+            async with session.request(method, url, allow_redirects=False, **options) as response:
+                payload = await response.read()
+        except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
+            # No file descriptors left is our trouble, not the server's, and passes.
+            ours = isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE)
+            raise Failed(Fault.BUSY if ours else Fault.DEAD, str(error)) from error
+        except TimeoutError as error:
+            raise Failed(Fault.BROKEN, "timeout") from error
+        except (aiohttp.ClientError, OSError) as error:
+            raise Failed(Fault.BROKEN, f"{type(error).__name__}: {error}") from error
+        if response.status != 200:
+            reason = f"HTTP {response.status} {payload[:200].decode('utf-8', 'replace')}"
+            wait = retry_after(response.headers.get("Retry-After"))
+            raise Failed(fault_of(response.status), reason, status=response.status, wait=wait)
+        return payload

@@ -1,0 +1,1 @@
+"""A package, because `site-packages/tests` of some dependency would otherwise take the name."""

@@ -1,0 +1,30 @@
+"""The loopback judge in a thread of its own, for code that runs an event loop itself (the command line)."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from tests.support.loopback_judge import LoopbackJudge
+
+
+@contextmanager
+def running_judge(**settings: Any) -> Iterator[LoopbackJudge]:
+    """A judge that serves until the block ends; its attributes may be read and changed meanwhile."""
+    loop = asyncio.new_event_loop()
+    thread = threading.Thread(target=loop.run_forever, name="loopback judge")
+    thread.start()
+    judge = LoopbackJudge(**settings)
+    try:
+        asyncio.run_coroutine_threadsafe(judge.start(), loop).result(10)
+        try:
+            yield judge
+        finally:
+            asyncio.run_coroutine_threadsafe(judge.stop(), loop).result(10)
+    finally:
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join()
+        loop.close()

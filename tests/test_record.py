@@ -1,0 +1,105 @@
+"""Nothing that was paid for is lost: the run log outlives a crash and can be rated again."""
+
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import textwrap
+
+import numpy as np
+import pytest
+
+from rrm_reward.errors import ConfigError
+from rrm_reward.rating import make_rating
+from rrm_reward.record import RunLog, read_groups
+from rrm_reward.types import Group
+from tests.support import clock
+from tests.support.comparer import QualityJudge
+from tests.test_arena import TEXTS, arena
+
+
+def judge_and_log(path, groups=3):
+    async def main():
+        async with arena(QualityJudge(), recorder=RunLog(path, {"seed": 0})) as players:
+            return [await players.judge(Group(f"g{k}", f"query {k}", TEXTS)) for k in range(groups)]
+
+    return clock.run(main())
+
+
+def test_ratings_can_be_recomputed_from_the_log_without_the_judge(tmp_path):
+    path = tmp_path / "run.sqlite"
+    results = judge_and_log(path)
+    logged = list(read_groups(path))
+    assert [(g.id, g.query, g.size) for g in logged] == [(f"g{k}", f"query {k}", 8) for k in range(3)]
+    for group, result in zip(logged, results, strict=True):
+        assert sorted(group.outcomes, key=lambda o: (o.i, o.j)) == sorted(
+            result.outcomes, key=lambda o: (o.i, o.j)
+        )
+        assert group.rewards == tuple(result.rewards)
+        again = make_rating("win_rate")(group.size, group.outcomes)
+        assert np.argmax(again.value) == np.argmax(result.rewards)
+
+
+def test_several_runs_share_one_file(tmp_path):
+    path = tmp_path / "run.sqlite"
+    judge_and_log(path, 1)
+    judge_and_log(path, 2)
+    assert [group.id for group in read_groups(path)] == ["g0", "g0", "g1"]
+    assert all(len(group.outcomes) == 28 for group in read_groups(path))
+
+
+def test_verdicts_survive_a_kill(tmp_path):
+    path = tmp_path / "run.sqlite"
+    program = textwrap.dedent(
+        f"""
+        import asyncio, sys
+        from rrm_reward.record import RunLog
+        from rrm_reward.types import Group
+        from tests.support.comparer import QualityJudge
+        from tests.test_arena import TEXTS, arena
+
+        async def main():
+            judge = QualityJudge(latency=lambda a, b: 0.01 if a != TEXTS[7] and b != TEXTS[7] else 1e6)
+            players = arena(judge, recorder=RunLog({str(path)!r}))
+            asyncio.ensure_future(players.judge(Group("g", "q", TEXTS)))
+            await asyncio.sleep(1.2)
+            print("paid", flush=True)
+            await asyncio.sleep(60)
+
+        asyncio.run(main())
+        """
+    )
+    child = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True)
+    assert child.stdout is not None
+    assert child.stdout.readline() == "paid\n"
+    os.kill(child.pid, signal.SIGKILL)
+    child.wait()
+    child.stdout.close()
+    (group,) = read_groups(path)
+    assert len(group.outcomes) == 21
+    assert group.rewards is None
+
+
+def test_a_log_that_cannot_be_written_is_refused_at_the_start(tmp_path):
+    blocked = tmp_path / "file"
+    blocked.write_text("not a database, and long enough to be seen as none" * 10)
+    with pytest.raises(ConfigError, match=r"log\.path"):
+        RunLog(blocked)
+    with pytest.raises(ConfigError, match="no such run log"):
+        list(read_groups(tmp_path / "absent"))
+
+
+def test_a_log_that_breaks_later_costs_the_log_and_not_the_run(tmp_path, caplog):
+    path = tmp_path / "run.sqlite"
+    log = RunLog(path)
+    other = sqlite3.connect(path)
+    other.execute("DROP TABLE matches")
+    other.close()
+
+    async def main():
+        async with arena(QualityJudge(), recorder=log) as players:
+            return await players.judge(Group("g", "q", TEXTS))
+
+    assert not np.isnan(clock.run(main()).rewards).any()
+    assert caplog.text.count("the run goes on without it") == 1
