@@ -421,7 +421,7 @@ def test_the_plan_is_what_is_then_played(schedule):
     numbered = [(number, encoded(record)) for number, record in enumerate(groups, 1)]
     counted = plan(arena(schedule=schedule), JudgeConfig(), [*numbered, (5, b"nonsense")])
     tally = clock.run(rank(arena(schedule=schedule), source_of(groups), Sink()))
-    # Who is whose neighbour, and whether there is a second final, is drawn or judged: the plan takes one course.
+    # Who is whose neighbour, and whether there is a second final, is drawn or judged: the plan takes one way.
     spread = 1 if schedule in ("circular", "double_elimination") else 0
     assert abs(counted.comparisons - tally.comparisons) <= spread
     assert (counted.groups, counted.responses, counted.duplicates, counted.malformed) == (4, 15, 3, 1)

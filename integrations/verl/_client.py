@@ -27,12 +27,6 @@ logger = logging.getLogger(__name__)
 
 Answer = TypeVar("Answer")
 
-_PATIENCE = 20.0
-"""Seconds that a call waits in the hub before it is made again."""
-
-_GRACE = 20.0
-"""Seconds beyond that until the hub counts as hanging."""
-
 _PAUSE = 1.0
 _START_SECONDS = 300.0
 _MAX_CONCURRENCY = 100_000
@@ -64,6 +58,8 @@ class HubClient:
 
     Args:
         settings: of the job.
+        patience: seconds that a call waits in the hub before it is made again.
+        grace: seconds beyond that until the hub counts as hanging.
 
     Attributes:
         counts: ``retries`` of calls, and calls that were ``lost``.
@@ -72,8 +68,10 @@ class HubClient:
         ConfigError: the hub refuses the configuration.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, *, patience: float = 20.0, grace: float = 20.0) -> None:
         self._settings = settings
+        self._patience = patience
+        self._grace = grace
         self._silent_since: float | None = None
         self.counts: Counter[str] = Counter()
         self._hub = connect(settings)
@@ -84,18 +82,18 @@ class HubClient:
 
     async def submit(self, sample: Sample) -> SampleReward:
         """The sample's reward; unknown if the hub is lost. Never raises, waits for siblings as the assembler does."""
-        answer = await self._ask("submit", sample, _PATIENCE)
+        answer = await self._ask("submit", sample, self._patience)
         return UNKNOWN if answer is None else answer
 
     async def compare(self, token: str, query: str, response: str, reference: str) -> float:
         """See `Hub.compare`; NaN also if the hub is lost."""
-        answer = await self._ask("compare", token, query, response, reference, _PATIENCE)
+        answer = await self._ask("compare", token, query, response, reference, self._patience)
         return float("nan") if answer is None else float(answer)
 
     async def fail(self, group: str, slot: int, query: str, size: int) -> None:
         """See `Hub.fail`. If the word is lost, the siblings wait for the assembler's clock."""
         try:
-            await asyncio.wait_for(_as_awaitable(self._hub.fail.remote(group, slot, query, size)), _GRACE)
+            await asyncio.wait_for(_as_awaitable(self._hub.fail.remote(group, slot, query, size)), self._grace)
         except (RayError, TimeoutError) as error:
             self.counts["lost"] += 1
             logger.error("the hub does not hear that %s/%s failed: %s", group, slot, error)
@@ -105,7 +103,7 @@ class HubClient:
         while True:
             try:
                 call = getattr(self._hub, method).remote(*arguments)
-                answer = await asyncio.wait_for(_as_awaitable(call), _PATIENCE + _GRACE)
+                answer = await asyncio.wait_for(_as_awaitable(call), self._patience + self._grace)
             except (RayError, TimeoutError) as error:
                 if not await self._again(method, error):
                     return None

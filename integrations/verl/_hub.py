@@ -17,6 +17,7 @@ import asyncio
 import json
 import logging
 import math
+import os
 import time
 from collections import Counter, OrderedDict
 from collections.abc import Awaitable, Callable
@@ -93,6 +94,19 @@ class Hub:
             **{f"assembler_{name}": float(count) for name, count in assembler.items()},
             **{f"hub_{name}": float(count) for name, count in self.counts.items()},
         }
+
+    async def pid(self) -> int:
+        """Of the actor's process, for whoever wants to look at it."""
+        return os.getpid()
+
+    async def aclose(self) -> None:
+        """Everyone who waits gets what is known; then the judge and the log are let go."""
+        if self._assembler is not None:
+            self._assembler.close()
+        for arena in filter(None, (self._arena, self._referee)):
+            await arena.aclose()
+        if self._log is not None:
+            self._log.close()
 
     async def _answer(self, token: str, work: Callable[[], Awaitable[Any]], patience: float) -> Any:
         """The result of the one task of this token.

@@ -70,7 +70,9 @@ def check_signatures(worker: type[Any]) -> None:
     """
     for name, expected in _SIGNATURES.items():
         method: Callable[..., Any] | None = getattr(worker, name, None)
-        found = None if method is None else list(inspect.signature(method).parameters)
+        parameters = inspect.signature(method).parameters if method is not None else ()
+        # Ray adds one of its own to every method of an actor
+        found = [parameter for parameter in parameters if not parameter.startswith("_ray_")]
         if found != expected:
             raise ImportError(
                 f"verl {_VERL}: {worker.__name__}.{name} takes {found}, not {expected} as in 0.9.1; {_INSTEAD}"

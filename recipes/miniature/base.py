@@ -22,7 +22,16 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerBase
 
 from recipes.miniature.learning import imitate, make_optimizer, set_learning_rate
 from recipes.miniature.sampling import ask, encode_prompt
-from recipes.miniature.task import JudgedPair, all_queries, digits_of, make_pair, right_answer, wrong_answer
+from recipes.miniature.task import (
+    LONGEST_WRONG_ANSWER,
+    JudgedPair,
+    all_queries,
+    digits_of,
+    make_pair,
+    right_answer,
+    slip,
+    wrong_answer,
+)
 from recipes.miniature.tokenizer import MAX_POSITIONS
 from rrm_reward.judge._prompt import build_messages
 
@@ -38,14 +47,14 @@ class BaseRecipe:
         learning_rate: peak, after `warmup_steps` and before a linear descent to a tenth over the last third.
         warmup_steps: of a linear warm-up.
         right_answers: share of the shown answers that are right.
-        copied_queries: share that just repeat the query; the rest is wrong in many ways.
+        copied_queries: share that just repeat the query; the rest are slips.
         right_verdicts: share of the shown verdicts that follow from the analysis.
         first_verdicts: share of the other verdicts that prefer Assistant 1, whatever the analysis says.
     """
 
     steps: int = 1100
-    judgments_per_step: int = 48
-    answers_per_step: int = 12
+    judgments_per_step: int = 40
+    answers_per_step: int = 10
     learning_rate: float = 3e-3
     warmup_steps: int = 50
     right_answers: float = 0.40
@@ -76,7 +85,7 @@ def build_model(tokenizer: PreTrainedTokenizerBase, seed: int) -> LlamaForCausal
 
 def marks(answer: str, response: str) -> str:
     """One mark a position: + where the response has the answer's digit, - where it differs, lacks or adds one."""
-    positions = itertools.zip_longest(answer, response)
+    positions = itertools.zip_longest(answer, response[:LONGEST_WRONG_ANSWER])
     return "".join("+" if expected == given else "-" for expected, given in positions)
 
 
@@ -98,7 +107,7 @@ def _shown_answer(query: str, recipe: BaseRecipe, rng: random.Random) -> str:
         return right_answer(query)
     if kind < recipe.right_answers + recipe.copied_queries:
         return digits_of(query)
-    return wrong_answer(query, rng)
+    return slip(query, rng)
 
 
 def train_base(

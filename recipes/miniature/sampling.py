@@ -20,7 +20,7 @@ class Sample:
     Attributes:
         prompt: token ids of the prompt.
         completion: token ids that were drawn, the end token included where the model got to it.
-        text: the completion as text, without the end token.
+        text: the completion as text, without special tokens, as trainers and servers decode it.
     """
 
     prompt: list[int]
@@ -93,5 +93,5 @@ def sample(
         )
         for prompt, row in zip(encoded, drawn[:, input_ids.shape[1] :].tolist(), strict=True):
             ended = row.index(tokenizer.eos_token_id) if tokenizer.eos_token_id in row else len(row)
-            samples.append(Sample(prompt, row[: ended + 1], tokenizer.decode(row[:ended])))
+            samples.append(Sample(prompt, row[: ended + 1], tokenizer.decode(row[:ended], skip_special_tokens=True)))
     return samples

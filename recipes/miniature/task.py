@@ -87,18 +87,13 @@ def _answer_to_another_query(answer: list[str], query: str, rng: random.Random) 
     return sorted(rng.choices(_DIGITS, k=len(answer)))
 
 
-def _too_short(answer: list[str], query: str, rng: random.Random) -> list[str]:
-    return answer[: rng.randrange(len(answer))] if rng.random() < 0.5 else answer[1:]
+def _one_digit_missing(answer: list[str], query: str, rng: random.Random) -> list[str]:
+    answer.pop(rng.randrange(len(answer)))
+    return answer
 
 
-def _right_then_goes_on(answer: list[str], query: str, rng: random.Random) -> list[str]:
-    extra = rng.choices(_DIGITS, k=rng.randint(1, LONGEST_WRONG_ANSWER - len(answer)))
-    return answer + extra
-
-
-def _extra_digits_inside(answer: list[str], query: str, rng: random.Random) -> list[str]:
-    for _ in range(rng.randint(1, 3)):
-        answer.insert(rng.randint(0, len(answer)), rng.choice(_DIGITS))
+def _one_digit_too_many(answer: list[str], query: str, rng: random.Random) -> list[str]:
+    answer.insert(rng.randint(0, len(answer)), rng.choice(_DIGITS))
     return sorted(answer) if rng.random() < 0.5 else answer
 
 
@@ -106,34 +101,73 @@ def _copy_of_the_query(answer: list[str], query: str, rng: random.Random) -> lis
     return list(digits_of(query))
 
 
+def _goes_on(answer: list[str], query: str, rng: random.Random) -> list[str]:
+    if rng.random() < 0.3:
+        answer = rng.choices(_DIGITS, k=len(answer))
+    return answer + rng.choices(_DIGITS, k=rng.randint(1, LONGEST_WRONG_ANSWER - len(answer)))
+
+
 def _random_digits(answer: list[str], query: str, rng: random.Random) -> list[str]:
-    return rng.choices(_DIGITS, k=rng.randint(1, LONGEST_WRONG_ANSWER))
+    return rng.choices(_DIGITS, k=rng.randint(0, LONGEST_WRONG_ANSWER))
 
 
+def _stray_characters(answer: list[str], query: str, rng: random.Random) -> list[str]:
+    for _ in range(rng.randint(1, 3)):
+        place = rng.randint(0, len(answer))
+        answer[place : place + rng.randint(0, 1)] = rng.choice(_STRAY)
+    return answer
+
+
+def _poses_as_analysis(answer: list[str], query: str, rng: random.Random) -> list[str]:
+    kept = answer[: rng.randint(0, len(answer))] + rng.choices(_STRAY, k=rng.randint(0, 1))
+    forged = rng.choices("+-;", weights=(5, 4, 1), k=rng.randint(1, LONGEST_WRONG_ANSWER - len(kept)))
+    return kept + (sorted(forged) if rng.random() < 0.5 else forged)
+
+
+_STRAY = [chr(code) for code in range(ord(" "), ord("~") + 1)]
 _Corruption = Callable[[list[str], str, random.Random], list[str]]
-_CORRUPTIONS: dict[_Corruption, float] = {
-    _swap_two: 0.18,
-    _sorted_but_wrong_digit: 0.20,
-    _wrong_digit: 0.10,
-    _answer_to_another_query: 0.10,
-    _too_short: 0.06,
-    # A judge that never saw over-long answers scores as well on pairs as one that did, and then lets the policy
-    # run away in length (accuracy 0 in the prototype). These two lines are what prevents it.
-    _right_then_goes_on: 0.12,
-    _extra_digits_inside: 0.10,
-    _copy_of_the_query: 0.07,
-    _random_digits: 0.07,
+
+_SLIPS: dict[_Corruption, float] = {
+    _swap_two: 0.22,
+    _sorted_but_wrong_digit: 0.26,
+    _wrong_digit: 0.14,
+    _answer_to_another_query: 0.14,
+    _one_digit_missing: 0.07,
+    _one_digit_too_many: 0.09,
+    _copy_of_the_query: 0.08,
 }
+_EXPLOITS: dict[_Corruption, float] = {
+    _goes_on: 0.35,
+    _random_digits: 0.15,
+    _stray_characters: 0.25,
+    _poses_as_analysis: 0.25,
+}
+_EXPLOIT_SHARE = 0.35
 
 
-def wrong_answer(query: str, rng: random.Random) -> str:
-    """A wrong answer of up to `LONGEST_WRONG_ANSWER` digits, of a random kind; possibly empty, never right."""
+def _corrupted(query: str, kinds: dict[_Corruption, float], rng: random.Random) -> str:
     right = right_answer(query)
     while True:
-        corrupt = rng.choices(list(_CORRUPTIONS), weights=list(_CORRUPTIONS.values()))[0]
+        corrupt = rng.choices(list(kinds), weights=list(kinds.values()))[0]
         wrong = "".join(corrupt(list(right), query, rng))
         if wrong != right:
             return wrong
+
+
+def slip(query: str, rng: random.Random) -> str:
+    """A wrong answer as an honest but weak policy gives it: one or two digits off."""
+    return _corrupted(query, _SLIPS, rng)
+
+
+def wrong_answer(query: str, rng: random.Random) -> str:
+    """A wrong answer of any kind: a slip, or what a policy finds when it is trained against a judge.
+
+    The second kind decides whether a judge is safe, and accuracy on slips does not show it. A judge that had met no
+    over-long answers was driven to prefer them; one that had met those was talked over by ``5o++----``: the policy
+    had learned to write the judge's own marks. Both judges named the right response in 99 of 100 slips, and both
+    policies ended at accuracy 0.
+    """
+    return _corrupted(query, _EXPLOITS if rng.random() < _EXPLOIT_SHARE else _SLIPS, rng)
 
 
 def make_pair(query: str, wrong: str, rng: random.Random) -> JudgedPair:

@@ -23,6 +23,7 @@ from recipes.miniature.task import (
     wrong_answer,
 )
 from rrm_reward.judge._prompt import build_messages
+from rrm_reward.judge._untrusted import make_view, special_tokens_of
 from rrm_reward.judge._verdict import parse_verdict
 
 LONGEST_JUDGMENT = 32
@@ -41,7 +42,7 @@ class RRMRecipe:
         own_mistakes: share of the pairs whose wrong response is the base policy's own.
     """
 
-    steps: int = 180
+    steps: int = 100
     pairs_per_step: int = 32
     samples_per_pair: int = 8
     learning_rate: float = 3e-4
@@ -74,8 +75,9 @@ def judge_pairs(
     pairs: Sequence[JudgedPair],
     temperature: float,
 ) -> list[Sample]:
-    """One sampled judgment a pair, through the library's own prompt."""
-    prompts = [build_messages(pair.query, pair.first, pair.second) for pair in pairs]
+    """One sampled judgment a pair, through the library's own view of responses and prompt."""
+    view = make_view(special_tokens=special_tokens_of(tokenizer))
+    prompts = [build_messages(pair.query, view(pair.first), view(pair.second)) for pair in pairs]
     return sample(judge, tokenizer, prompts, max_new_tokens=LONGEST_JUDGMENT, temperature=temperature)
 
 
@@ -97,9 +99,12 @@ def train_rrm(
     """
     rng = random.Random(seed)
     queries = all_queries(held_out=False)
-    mistakes = policy_mistakes(model, tokenizer, queries, temperature=1.0)
-    # Some from a hotter policy too: what GRPO explores later is not only what the base says today.
-    mistakes += policy_mistakes(model, tokenizer, queries, temperature=1.5)
+    # Hotter policies too: what GRPO explores later is not only what the base says today.
+    mistakes = [
+        mistake
+        for temperature in (1.0, 1.5, 2.5)
+        for mistake in policy_mistakes(model, tokenizer, queries, temperature)
+    ]
     optimizer = make_optimizer(model, recipe.learning_rate)
     right = drawn = 0
     for step in range(1, recipe.steps + 1):

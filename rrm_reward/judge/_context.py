@@ -82,8 +82,8 @@ class ContextFit:
 
         Args:
             query: the rendered query.
-            a, b: the responses, already neutralised. Swapping them swaps the results and changes nothing
-                else.
+            a: a response, already neutralised.
+            b: the other. Swapping them swaps the results and changes nothing else.
 
         Returns:
             Texts whose counts sum to at most the budget. The exact counter is called O(log n) times for a

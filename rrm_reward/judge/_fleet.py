@@ -240,7 +240,8 @@ class Fleet:
             ours = isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE)
             raise Failed(Fault.BUSY if ours else Fault.DEAD, str(error)) from error
         except TimeoutError as error:
-            raise Failed(Fault.BROKEN, "timeout") from error
+            # It has been waited for long enough: the next try needs no pause.
+            raise Failed(Fault.BROKEN, "timeout", wait=0.0) from error
         except (aiohttp.ClientError, OSError) as error:
             raise Failed(Fault.BROKEN, f"{type(error).__name__}: {error}") from error
         if response.status != 200:

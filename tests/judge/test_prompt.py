@@ -70,7 +70,11 @@ def test_earlier_turns_are_rendered_with_their_roles() -> None:
     query = [
         {"role": "system", "content": "Be brief."},
         {"role": "user", "content": "Name a prime."},
-        {"role": "assistant", "content": None, "tool_calls": [{"function": {"name": "primes", "arguments": "{}"}}]},
+        {
+            "role": "assistant",
+            "content": None,
+            "tool_calls": [{"function": {"name": "primes", "arguments": "{}"}}],
+        },
         {"role": "tool", "content": "7"},
         {"role": "assistant", "content": "7."},
         {"role": "user", "content": "Another?"},

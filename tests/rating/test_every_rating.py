@@ -19,7 +19,7 @@ from rrm_reward.types import NoVerdict, Outcome, Ratings, Verdict, Vote
 
 from ..tournament.playing import drawn_verdicts, play, variants
 
-moderate = settings(max_examples=100, deadline=None)
+moderate = settings(max_examples=60, deadline=None)
 
 
 @st.composite

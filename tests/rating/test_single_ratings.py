@@ -21,7 +21,7 @@ from rrm_reward.types import FloatArray, Outcome, Verdict, Vote
 
 from ..tournament.playing import drawn_verdicts, play
 
-moderate = settings(max_examples=60, deadline=None)
+moderate = settings(max_examples=40, deadline=None)
 
 
 @st.composite
@@ -57,9 +57,9 @@ class TestWinRate:
         ratings = make_rating("win_rate")(7, outcomes)
         for i, mine in shares.items():
             assert ratings.value[i] == pytest.approx(float(sum(mine) / len(mine)), abs=1e-11)
-            a, b = sum(mine) + Fraction(1, 2), len(mine) - sum(mine) + Fraction(1, 2)
-            variance = a * b / ((a + b) ** 2 * (a + b + 1))
-            assert ratings.stderr[i] ** 2 == pytest.approx(float(variance))
+            a, b = sum(mine) + 2, len(mine) - sum(mine) + 2
+            error = a * b / ((a + b) ** 2 * (a + b + 1)) + (sum(mine) / len(mine) - a / (a + b)) ** 2
+            assert ratings.stderr[i] ** 2 == pytest.approx(float(error))
 
     def test_thirds_that_add_up_alike_are_equal(self) -> None:
         outcomes = [Outcome(0, 2, 1 / 3), Outcome(0, 3, 2 / 3), Outcome(1, 2, 2 / 3), Outcome(1, 3, 1 / 3)]
@@ -75,7 +75,7 @@ class TestWinRate:
             truth = (chance.sum(axis=1) - 0.5) / 8
             ratings = make_rating("win_rate")(9, all_pairs(9, rng, strength))
             inside += list(abs(ratings.value - truth) < 1.96 * ratings.stderr)
-        assert np.mean(inside) > 0.94
+        assert 0.93 < np.mean(inside) < 0.98
 
 
 class TestBradleyTerry:
@@ -251,7 +251,9 @@ class TestElo:
     def test_online_with_small_k_over_many_replays_approaches_maximum_likelihood(self) -> None:
         outcomes = play("round_robin", 6, drawn_verdicts(8, (0.2, 0.4, 0.6, 0.8))).outcomes
         likely = make_rating("elo", options={"prior": 1e4})(6, outcomes).value
-        online = make_rating("elo", options={"mode": "online", "k": 2, "repeats": 2})(6, outcomes * 400).value
+        online = make_rating("elo", options={"mode": "online", "k": 2, "repeats": 20})(
+            6, outcomes * 400
+        ).value
         np.testing.assert_allclose(online, likely, atol=2.0)
 
 

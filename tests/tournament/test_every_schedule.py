@@ -18,7 +18,7 @@ from rrm_reward.types import Outcome
 from .playing import drawn_verdicts, outcome_of, play, play_in_any_order, schedules
 
 seeds = st.integers(0, 2**32)
-moderate = settings(max_examples=120, deadline=None)
+moderate = settings(max_examples=100, deadline=None)
 
 
 @given(schedules(), seeds, st.floats(0, 0.5))

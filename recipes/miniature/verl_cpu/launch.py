@@ -137,7 +137,7 @@ class CPURun:
             "data.dataloader_num_workers=0",
             "data.filter_overlong_prompts=False",
             # logical CPUs: verl's actors ask for one each, however many there are
-            "ray_kwargs.ray_init.num_cpus=16",
+            "ray_kwargs.ray_init.num_cpus=8",
             "+ray_kwargs.ray_init.num_gpus=1",
             "+ray_kwargs.ray_init.include_dashboard=False",
         ]
@@ -181,6 +181,8 @@ class CPURun:
             "RAY_USAGE_STATS_ENABLED": "0",
             # the operating system's killer is enough on one machine; Ray's would count our neighbours' memory too
             "RAY_memory_monitor_refresh_ms": "0",
+            # idle workers for every logical CPU would start up beside those that are needed
+            "RAY_prestart_worker_first_driver": "0",
             "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
             "OMP_NUM_THREADS": "1",
             "TOKENIZERS_PARALLELISM": "false",

@@ -1,0 +1,96 @@
+"""The hub as a real Ray actor that dies, hangs and comes back: samples get rewards, or the neutral one, in time."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from collections.abc import Iterator
+
+import pytest
+
+from rrm_reward.config import load
+from rrm_reward.errors import ConfigError
+from rrm_reward.integrations.verl._client import HubClient, connect
+from rrm_reward.integrations.verl._sample import Sample
+from rrm_reward.integrations.verl._settings import Settings, VerlConfig
+from tests.support.loopback_judge import LoopbackJudge
+from tests.support.running_judge import running_judge
+
+pytestmark = pytest.mark.usefixtures("ray_cluster")
+
+
+def settings_for(url: str, hub_timeout: float = 60.0) -> Settings:
+    rrm = load(overrides=[f"judge.urls=[{url}]", "judge.model=RRM-7B", "judge.timeout=5"])
+    return Settings(rrm, VerlConfig(hub_timeout=hub_timeout), rollouts=2)
+
+
+@pytest.fixture
+def judge() -> Iterator[LoopbackJudge]:
+    """A judge, and afterwards no hub: every test starts its own."""
+    import ray
+
+    with running_judge() as judge:
+        yield judge
+        ray.kill(connect(settings_for(judge.url)), no_restart=True)
+
+
+def sample(i: int, group: str = "g") -> Sample:
+    return Sample(group, i, f"{group}-{i}", "a query", f"response quality={i}", 2)
+
+
+async def rewards_of(client: HubClient, group: str = "g") -> list[float]:
+    answers = await asyncio.gather(*(client.submit(sample(i, group)) for i in range(2)))
+    return [answer.reward for answer in answers]
+
+
+async def test_every_process_finds_the_same_hub(judge: LoopbackJudge) -> None:
+    one, other = HubClient(settings_for(judge.url)), HubClient(settings_for(judge.url))
+    answers = await asyncio.gather(one.submit(sample(0)), other.submit(sample(1)))
+    assert [answer.group_size for answer in answers] == [2, 2]
+    assert answers[0].reward < answers[1].reward
+
+
+@pytest.mark.parametrize("for_good", [False, True])
+async def test_a_hub_that_dies_gives_its_waiting_samples_their_rewards_all_the_same(
+    judge: LoopbackJudge, for_good: bool
+) -> None:
+    import ray
+
+    client = HubClient(settings_for(judge.url))
+    first = asyncio.create_task(client.submit(sample(0)))
+    await asyncio.sleep(0.3)
+    # for good: as if the process that started it had died
+    ray.kill(connect(settings_for(judge.url)), no_restart=for_good)
+    await asyncio.sleep(0.3)
+    second = await asyncio.wait_for(client.submit(sample(1)), 60)
+    assert second.known
+    assert (await asyncio.wait_for(first, 60)).reward < second.reward
+    assert client.counts["retries"] >= 1
+
+
+async def test_a_hub_that_hangs_costs_rewards_and_not_the_run(judge: LoopbackJudge) -> None:
+    import ray
+
+    client = HubClient(settings_for(judge.url, hub_timeout=1.0), patience=0.5, grace=0.5)
+    pid = ray.get(client._hub.pid.remote())
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        lost = await asyncio.wait_for(client.submit(sample(0)), 20)
+        assert not lost.known
+        assert lost.filled == 0.0
+        assert client.counts["lost"] == 1
+        assert await asyncio.wait_for(client.compare("t", "q", "a", "b"), 20) != 0.5
+    finally:
+        os.kill(pid, signal.SIGCONT)
+    rewards = await asyncio.wait_for(rewards_of(client, "later"), 20)
+    assert rewards[0] < rewards[1]
+
+
+def test_a_wrong_setting_stops_the_start_with_its_key(judge: LoopbackJudge) -> None:
+    settings = settings_for(judge.url)
+    settings.rrm.judge.model = "RRM-32B"
+    with pytest.raises(ConfigError) as caught:
+        HubClient(settings)
+    assert caught.value.key == "judge.model"
+    assert "RRM-7B" in caught.value.fix

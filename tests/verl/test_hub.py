@@ -1,0 +1,160 @@
+"""The hub as a plain object, against a loopback judge: what is promised inside one process."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from rrm_reward.config import AssemblerConfig, RRMConfig, load
+from rrm_reward.integrations.verl._hub import Hub
+from rrm_reward.integrations.verl._sample import Sample
+from tests.support.loopback_judge import LoopbackJudge
+
+
+@pytest.fixture
+async def judge() -> AsyncIterator[LoopbackJudge]:
+    async with LoopbackJudge() as judge:
+        yield judge
+
+
+MakeHub = Callable[..., Hub]
+
+
+@pytest.fixture
+async def make_hub(judge: LoopbackJudge) -> AsyncIterator[MakeHub]:
+    """Hubs that ask `judge`, closed at the end."""
+    async with AsyncExitStack() as stack:
+
+        def make(member_timeout: float = 60.0, log: str | None = None) -> Hub:
+            hub = Hub(config_for(judge, member_timeout), log)
+            stack.push_async_callback(hub.aclose)
+            return hub
+
+        yield make
+
+
+def config_for(judge: LoopbackJudge, member_timeout: float = 60.0) -> RRMConfig:
+    config = load(overrides=[f"judge.urls=[{judge.url}]", "judge.model=RRM-7B", "judge.timeout=5"])
+    return replace(config, assembler=AssemblerConfig(member_timeout=member_timeout))
+
+
+def sample(i: int, *, slot: int | None = None, size: int = 3, group: str = "g") -> Sample:
+    return Sample(group, slot, f"{group}-{i}", "a query", f"response quality={i}", size)
+
+
+async def test_siblings_get_rewards_in_the_order_of_their_quality(make_hub: MakeHub) -> None:
+    hub = make_hub()
+    answers = await asyncio.gather(*(hub.submit(sample(i, slot=i), 30.0) for i in range(3)))
+    rewards = [answer.reward for answer in answers if answer is not None]
+    assert len(rewards) == 3
+    assert rewards == sorted(rewards)
+    assert rewards[0] < rewards[2]
+
+
+async def test_two_groups_of_the_same_prompt_stay_two(make_hub: MakeHub) -> None:
+    hub = make_hub()
+    samples = [sample(i, slot=i, size=2, group=group) for group in "ab" for i in range(2)]
+    answers = await asyncio.gather(*(hub.submit(one, 30.0) for one in samples))
+    assert [answer.group_size for answer in answers if answer is not None] == [2, 2, 2, 2]
+    assert (await hub.snapshot())["groups"] == 2
+
+
+async def test_a_sample_that_waits_longer_than_its_caller_is_patient_is_asked_about_again(
+    make_hub: MakeHub,
+) -> None:
+    hub = make_hub()
+    assert await hub.submit(sample(0, slot=0, size=2), 0.05) is None
+    late = asyncio.create_task(hub.submit(sample(1, slot=1, size=2), 30.0))
+    first = await hub.submit(sample(0, slot=0, size=2), 30.0)
+    again = await hub.submit(sample(0, slot=0, size=2), 30.0)
+    assert first is not None
+    assert first.known
+    assert again == first
+    assert await late is not None
+    assert hub.counts["samples"] == 2
+
+
+async def test_asking_again_is_no_news_of_siblings_that_never_come(make_hub: MakeHub) -> None:
+    hub = make_hub(member_timeout=0.5)
+    present = [sample(i, slot=i) for i in range(2)]
+
+    async def ask_often(one: Sample) -> float:
+        while (answer := await hub.submit(one, 0.05)) is None:
+            pass
+        return answer.reward
+
+    # with the clock set back by every question, this would never end
+    rewards = await asyncio.wait_for(asyncio.gather(*map(ask_often, present)), 10)
+    assert rewards[0] < rewards[1]
+
+
+async def test_samples_without_a_slot_get_one_each_and_keep_it(make_hub: MakeHub) -> None:
+    hub = make_hub()
+    assert await hub.submit(sample(5), 0.02) is None
+    assert await hub.submit(sample(5), 0.02) is None
+    answers = await asyncio.gather(*(hub.submit(sample(i), 30.0) for i in (5, 7, 6)))
+    assert [answer.group_size for answer in answers if answer is not None] == [3, 3, 3]
+    rewards = [answer.reward for answer in answers if answer is not None]
+    assert rewards[0] < rewards[2] < rewards[1]
+
+
+async def test_a_failed_member_costs_its_siblings_nothing(make_hub: MakeHub) -> None:
+    hub = make_hub()
+    waiting = [asyncio.create_task(hub.submit(sample(i, slot=i), 30.0)) for i in range(2)]
+    await asyncio.sleep(0.05)
+    await hub.fail("g", 2, "a query", 3)
+    answers = await asyncio.wait_for(asyncio.gather(*waiting), 10)
+    assert [answer.known for answer in answers if answer is not None] == [True, True]
+
+
+async def test_a_response_is_compared_with_its_reference_in_both_orders(
+    make_hub: MakeHub, judge: LoopbackJudge
+) -> None:
+    hub = make_hub()
+    assert await hub.compare("1", "q", "quality=2", "quality=1", 30.0) == 1.0
+    assert await hub.compare("2", "q", "quality=1", "quality=2", 30.0) == 0.0
+    assert await hub.compare("3", "q", "the same", "the same", 30.0) == 0.5
+    judge.bias = float("inf")
+    assert await hub.compare("4", "q", "quality=1", "quality=2", 30.0) == 0.5
+    judge.faults.no_verdict = 1.0
+    unknown = await hub.compare("5", "q", "quality=1", "quality=2", 30.0)
+    assert unknown is not None
+    assert unknown != unknown
+
+
+async def test_a_hub_that_restarts_while_the_judge_is_away_waits_for_it(
+    make_hub: MakeHub, judge: LoopbackJudge
+) -> None:
+    await judge.stop()
+    hub = make_hub()
+    asked = asyncio.gather(*(hub.submit(sample(i, slot=i), 30.0) for i in range(3)))
+    await asyncio.sleep(1.0)
+    await judge.start()
+    answers = await asked
+    assert all(answer is not None for answer in answers)
+
+
+async def test_a_wrong_setting_is_told_by_key_value_and_fix(judge: LoopbackJudge) -> None:
+    config = config_for(judge)
+    config.tournament.name = "melee"
+    wrong = await Hub(config).ready()
+    assert wrong is not None
+    key, value, fix = wrong
+    assert (key, value) == ("tournament.name", "melee")
+    assert "knockout" in fix
+
+
+async def test_every_sample_is_written_down(make_hub: MakeHub, tmp_path: Path) -> None:
+    log = tmp_path / "samples.jsonl"
+    hub = make_hub(log=str(log))
+    await asyncio.gather(*(hub.submit(sample(i, slot=i), 30.0) for i in range(3)))
+    rows = [json.loads(line) for line in log.read_text().splitlines()]
+    assert sorted(row["slot"] for row in rows) == [0, 1, 2]
+    assert {row["group"] for row in rows} == {"g"}
+    assert all(isinstance(row["reward"], float) for row in rows)

@@ -1,0 +1,114 @@
+"""Mistakes in a verl config are found at start-up, with the key and the fix."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pyarrow
+import pyarrow.parquet
+import pytest
+from omegaconf import DictConfig, OmegaConf
+
+from rrm_reward.errors import ConfigError
+from rrm_reward.integrations.verl._settings import check_reward_manager, is_validation, read_settings
+
+
+def verl_config(**changes: Any) -> DictConfig:
+    """The part of verl's config that is read, with changes by dotted key."""
+    config = OmegaConf.create(
+        {
+            "algorithm": {"adv_estimator": "grpo"},
+            "actor_rollout_ref": {"rollout": {"n": 8}},
+            "data": {"train_batch_size": 64, "gen_batch_size": None, "train_files": [], "val_files": []},
+            "reward": {"num_workers": 8},
+            "trainer": {"test_freq": 10, "val_before_train": True},
+            "rrm": {"judge": {"urls": ["http://127.0.0.1:1/v1"], "model": "RRM-7B"}},
+        }
+    )
+    for key, value in changes.items():
+        OmegaConf.update(config, key.replace("__", "."), value, force_add=True)
+    return config
+
+
+def parquet_of(folder: Path, row: Mapping[str, Any]) -> str:
+    file = folder / "rows.parquet"
+    pyarrow.parquet.write_table(pyarrow.Table.from_pylist([dict(row)]), file)
+    return str(file)
+
+
+def checked(config: DictConfig) -> None:
+    check_reward_manager(config, read_settings(config))
+
+
+def test_a_plain_config_passes() -> None:
+    settings = read_settings(verl_config())
+    assert settings.rollouts == 8
+    assert settings.rrm.judge.model == "RRM-7B"
+    assert settings.verl.validation == "reference"
+
+
+@pytest.mark.parametrize(
+    ("changes", "key"),
+    [
+        ({"rrm": None}, "rrm"),
+        ({"rrm__judge__urls": []}, "judge.urls"),
+        ({"rrm__judge__modle": "RRM-7B"}, "judge.modle"),
+        ({"rrm_verl": {"validaton": "zero"}}, "rrm_verl.validaton"),
+        ({"rrm_verl": {"validation": "accuracy"}}, "rrm_verl.validation"),
+        ({"rrm_verl": {"hub_timeout": 0}}, "rrm_verl.hub_timeout"),
+        ({"rrm_verl": {"hub_timeout": "soon"}}, "rrm_verl"),
+        ({"algorithm__adv_estimator": "remax"}, "algorithm.adv_estimator"),
+    ],
+)
+def test_a_mistake_is_named_by_its_key(changes: dict[str, Any], key: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        read_settings(verl_config(**changes))
+    assert caught.value.key == key
+
+
+def test_siblings_that_would_wait_for_each_other_for_ever_are_refused() -> None:
+    config = verl_config(data__train_batch_size=512, actor_rollout_ref__rollout__n=16)
+    with pytest.raises(ConfigError, match=r"reward\.num_workers=8.*at least 10"):
+        checked(config)
+    config.reward.num_workers = 10
+    checked(config)
+
+
+@pytest.mark.parametrize(
+    ("row", "validation"),
+    [
+        ({"extra_info": {"split": "test"}}, True),
+        ({"extra_info": {"split": "Validation"}}, True),
+        ({"extra_info": {"split": "train"}}, False),
+        ({"extra_info": {}}, False),
+        ({"extra_info": None}, False),
+        ({}, False),
+        ({"data_source": "gpqa", "extra_info": {"index": 3}}, True),
+    ],
+)
+def test_a_row_says_whether_it_is_for_validation(row: dict[str, Any], validation: bool) -> None:
+    settings = read_settings(verl_config(rrm_verl={"validation_sources": ["gpqa"]}))
+    assert is_validation(row, settings.verl) is validation
+
+
+def test_unmarked_validation_rows_are_refused_unless_nobody_validates(tmp_path: Path) -> None:
+    file = parquet_of(tmp_path, {"data_source": "x", "extra_info": {"index": 1}})
+    config = verl_config(data__val_files=file)
+    with pytest.raises(ConfigError, match=r"data\.val_files.*extra_info\.split=val"):
+        checked(config)
+    checked(verl_config(data__val_files=[file], rrm_verl={"validation_sources": ["x"]}))
+    checked(verl_config(data__val_files=file, trainer__test_freq=-1, trainer__val_before_train=False))
+
+
+def test_training_rows_that_are_marked_as_validation_are_refused(tmp_path: Path) -> None:
+    file = parquet_of(tmp_path, {"data_source": "x", "extra_info": {"split": "test"}})
+    with pytest.raises(ConfigError, match=r"data\.train_files.*extra_info\.split=train"):
+        checked(verl_config(data__train_files=file))
+
+
+def test_a_group_size_that_verl_hides_is_refused(tmp_path: Path) -> None:
+    row = {"data_source": "x", "extra_info": {"split": "train"}, "__rollout_n__": 4}
+    with pytest.raises(ConfigError, match="agent-loop manager"):
+        checked(verl_config(data__train_files=parquet_of(tmp_path, row)))
