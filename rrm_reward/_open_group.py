@@ -7,6 +7,7 @@ arena through `ask`, what came back is handed in by `record`, and the result is 
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -21,6 +22,8 @@ from rrm_reward.reward import Reward
 from rrm_reward.seeding import derive_seed
 from rrm_reward.tournament import Tournament
 from rrm_reward.types import GroupResult, Match, Query, Ratings
+
+logger = logging.getLogger(__name__)
 
 
 class Draw(Protocol):
@@ -76,11 +79,12 @@ class OpenGroup:
         self.id = id
         self.query = query
         self.closed = False
-        self.seed = derive_seed(rules.seed, "group", render_query(query))
         self._rules = rules
+        self._seed = derive_seed(rules.seed, "group", render_query(query))
+        self._seeds: dict[str, int] = {}
         self._ask = ask
         self._on_result = on_result
-        self._state = GroupState(size, lambda n: rules.draw(n, self.seed))
+        self._state = GroupState(size, lambda n: rules.draw(n, self._seed))
         loop = asyncio.get_running_loop()
         self._result: asyncio.Future[GroupResult] = loop.create_future()
         self._began = loop.time()
@@ -100,7 +104,9 @@ class OpenGroup:
             IndexError: slot is not in [0, size).
         """
         if not self.closed:
-            self._state.arrive(slot, self._rules.view(response))
+            view = self._rules.view(response)
+            self._seeds[view] = derive_seed(self._seed, view)
+            self._state.arrive(slot, view)
             self._advance()
 
     def withdraw(self, slot: int) -> None:
@@ -137,6 +143,11 @@ class OpenGroup:
         """Whether a match that was asked for is still to be judged; asked once, just before it begins."""
         return not self.closed and self._state.wanted(pairing)
 
+    def seed(self, pairing: Pairing) -> int:
+        """Of everything random in a comparison: follows from the one seed, the query and the two views."""
+        a, b = pairing
+        return derive_seed(self._seeds[a], self._seeds[b])
+
     def record(self, pairing: Pairing, judgment: Judgment) -> None:
         """A match came to this. Nothing happens if the group was closed meanwhile."""
         if self.closed:
@@ -162,7 +173,15 @@ class OpenGroup:
         self.closed = True
         if self._deadline is not None:
             self._deadline.cancel()
-        result = self._reckon()
+        try:
+            result = self._reckon()
+        except Exception:
+            # A rating never raises; if one does, that is a bug of ours, and nobody may wait for ever because of it.
+            logger.exception("group %s cannot be rated; its rewards are unknown", self.id)
+            unknown = np.full(self.size, np.nan)
+            result = GroupResult(
+                self.id, unknown, Ratings(unknown, unknown), (), self._comparisons, self._calls, 0
+            )
         self._result.set_result(result)
         self._on_result(result)
 

@@ -30,7 +30,6 @@ from rrm_reward.metrics import ArenaMetrics
 from rrm_reward.rating import Rating
 from rrm_reward.record import Recorder
 from rrm_reward.reward import Reward
-from rrm_reward.seeding import derive_seed
 from rrm_reward.types import Group, GroupResult, Match, NoVerdict, Query, Verdict, Vote
 
 logger = logging.getLogger(__name__)
@@ -206,7 +205,7 @@ class Arena:
             "queued": float(len(self._queue)),
             "open_groups": float(len(self._open)),
         }
-        return {**self.metrics.snapshot(), **gauges}
+        return {**self.metrics.snapshot(), **self.comparer.snapshot(), **gauges}
 
     def _pump(self) -> None:
         """Begin what the judge has room for."""
@@ -224,8 +223,7 @@ class Arena:
         loop = asyncio.get_running_loop()
         began = loop.time()
         try:
-            seed = derive_seed(group.seed, *pairing)
-            judgment = await self.comparer.compare(group.query, *pairing, seed=seed)
+            judgment = await self.comparer.compare(group.query, *pairing, seed=group.seed(pairing))
         except Exception:
             # A judge never raises; if one does, that is a bug of ours and no reason to stop a training run.
             logger.exception("comparison in group %s failed; its outcome is missing", group.id)

@@ -46,7 +46,7 @@ class JudgeConfig:
     order: str = _setting("balanced", "which response is Assistant 1: balanced | random | both")
     votes: int = _setting(1, "sampled judgments of a match in each order asked")
     aggregate: str = _setting("share", "votes to outcome: share (of the votes for i) | majority")
-    reasks: int = _setting(1, "how often a vote without a verdict is asked again")
+    reasks: int = _setting(3, "how often a vote without a verdict is asked again")
     temperature: float = _setting(0.6, "sampling temperature (model card)")
     top_p: float = _setting(1.0, "nucleus mass (model card)")
     max_tokens: int = _setting(8192, "completion limit, reasoning included (model card)")
@@ -56,10 +56,16 @@ class JudgeConfig:
     response_view: str = _setting(
         "final", "what is judged of a thinking policy: final (after </think>) | full"
     )
+    always_thinks: bool = _setting(
+        False,
+        "the policy's chat template opens the think block (R1-Distill): a response without </think> was cut there",
+    )
     context_tokens: int | None = _setting(
         None, "the judge's context length; null asks the server (max_model_len)"
     )
-    timeout: float = _setting(600.0, "seconds one request may take before it counts as failed")
+    timeout: float = _setting(
+        600.0, "seconds one try of a request may take; all its tries together take 3 times that"
+    )
     retries: int = _setting(3, "tries elsewhere after a failed request, before the vote is missing")
     keep_text: bool = _setting(False, "keep the judge's text in votes and in the run log")
     extra_body: dict[str, Any] = _setting({}, "further fields of the request body, as the server takes them")

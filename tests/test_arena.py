@@ -157,6 +157,22 @@ def test_a_judge_that_raises_costs_one_outcome(caplog):
     assert "a bug" in caplog.text
 
 
+def test_a_rating_that_raises_leaves_nobody_waiting(caplog):
+    async def main():
+        players = arena(QualityJudge())
+        group = players.open("g", "q", 2)
+        group._rules.rating.__class__.__call__, kept = None, group._rules.rating.__class__.__call__
+        try:
+            group.add(0, "0.1 a")
+            group.add(1, "0.2 b")
+            return await group.result()
+        finally:
+            group._rules.rating.__class__.__call__ = kept
+
+    assert np.isnan(clock.run(main()).rewards).all()
+    assert "cannot be rated" in caplog.text
+
+
 def test_judge_all_reads_lazily_and_yields_every_group_with_its_position():
     drawn = []
 

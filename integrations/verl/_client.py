@@ -68,7 +68,7 @@ class HubClient:
         ConfigError: the hub refuses the configuration.
     """
 
-    def __init__(self, settings: Settings, *, patience: float = 20.0, grace: float = 20.0) -> None:
+    def __init__(self, settings: Settings, *, patience: float = 60.0, grace: float = 30.0) -> None:
         self._settings = settings
         self._patience = patience
         self._grace = grace
@@ -93,7 +93,9 @@ class HubClient:
     async def fail(self, group: str, slot: int, query: str, size: int) -> None:
         """See `Hub.fail`. If the word is lost, the siblings wait for the assembler's clock."""
         try:
-            await asyncio.wait_for(_as_awaitable(self._hub.fail.remote(group, slot, query, size)), self._grace)
+            await asyncio.wait_for(
+                _as_awaitable(self._hub.fail.remote(group, slot, query, size)), self._grace
+            )
         except (RayError, TimeoutError) as error:
             self.counts["lost"] += 1
             logger.error("the hub does not hear that %s/%s failed: %s", group, slot, error)
@@ -104,7 +106,8 @@ class HubClient:
             try:
                 call = getattr(self._hub, method).remote(*arguments)
                 answer = await asyncio.wait_for(_as_awaitable(call), self._patience + self._grace)
-            except (RayError, TimeoutError) as error:
+            except Exception as error:
+                # of whatever kind: a hub that answers with our own bug is as lost as one that is gone
                 if not await self._again(method, error):
                     return None
             else:
@@ -129,8 +132,11 @@ class HubClient:
             return False
         self.counts["retries"] += 1
         await asyncio.sleep(_PAUSE)
-        # the hub dies for good with the process that started it; then the next to ask starts another
-        self._hub = await asyncio.to_thread(connect, self._settings)
+        try:
+            # the hub dies for good with the process that started it; then the next to ask starts another
+            self._hub = await asyncio.wait_for(asyncio.to_thread(connect, self._settings), self._grace)
+        except Exception as failure:
+            logger.error("no hub can be started: %s", _first_line(failure))
         return True
 
 

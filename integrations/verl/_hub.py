@@ -22,7 +22,7 @@ import time
 from collections import Counter, OrderedDict
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
-from typing import IO, Any
+from typing import IO, Any, TypeVar
 
 from rrm_reward.arena import Arena
 from rrm_reward.assembler import Assembler, SampleReward
@@ -33,6 +33,8 @@ from rrm_reward.integrations.verl._sample import Sample
 from rrm_reward.types import Group
 
 logger = logging.getLogger(__name__)
+
+Answer = TypeVar("Answer")
 
 _KEEP_SECONDS = 300.0
 """How long an answer is kept for a caller whose first call was lost."""
@@ -54,7 +56,7 @@ class Hub:
         self._arena: Arena | None = None
         self._referee: Arena | None = None
         self._assembler: Assembler | None = None
-        self._answers: dict[str, asyncio.Task[Any]] = {}
+        self._answers: dict[str, asyncio.Future[Any]] = {}
         self._seats: OrderedDict[str, dict[str, int]] = OrderedDict()
         self._log: IO[str] | None = open(log, "a", buffering=1) if log else None  # noqa: SIM115
         self._reported = (time.monotonic(), 0.0)
@@ -78,7 +80,9 @@ class Hub:
         assembler = await self._assembler_now()
         assembler.fail(group, slot, query=query, size=size)
 
-    async def compare(self, token: str, query: str, response: str, reference: str, patience: float) -> float | None:
+    async def compare(
+        self, token: str, query: str, response: str, reference: str, patience: float
+    ) -> float | None:
         """The judge's probability that `response` beats `reference`, both orders asked.
 
         NaN if the judge did not say; None if it takes longer than `patience`.
@@ -108,13 +112,15 @@ class Hub:
         if self._log is not None:
             self._log.close()
 
-    async def _answer(self, token: str, work: Callable[[], Awaitable[Any]], patience: float) -> Any:
+    async def _answer(
+        self, token: str, work: Callable[[], Awaitable[Answer]], patience: float
+    ) -> Answer | None:
         """The result of the one task of this token.
 
         Waiting again must not look like news to the assembler, whose clock stands for siblings that are still to
         come; so a repeated call joins the task, and does not submit again.
         """
-        task = self._answers.get(token)
+        task: asyncio.Future[Answer] | None = self._answers.get(token)
         if task is None:
             task = self._answers[token] = asyncio.ensure_future(work())
             task.add_done_callback(lambda _: self._forget_later(token))
@@ -202,7 +208,12 @@ class Hub:
             "comparisons": reward.comparisons,
             "missing": reward.missing,
         }
-        self._log.write(json.dumps(row) + "\n")
+        try:
+            self._log.write(json.dumps(row) + "\n")
+        except OSError as error:
+            # a full disk must not cost rewards
+            logger.error("rrm_verl.log ends here: %s", error)
+            self._log = None
 
     def _report(self) -> None:
         """A line of counters now and then; what a Ray actor prints, verl's console shows."""

@@ -43,7 +43,9 @@ class VerlConfig:
     """
 
     validation: str = "reference"
-    validation_splits: list[str] = field(default_factory=lambda: ["val", "valid", "validation", "dev", "test", "eval"])
+    validation_splits: list[str] = field(
+        default_factory=lambda: ["val", "valid", "validation", "dev", "test", "eval"]
+    )
     validation_sources: list[str] = field(default_factory=list)
     hub_timeout: float = 120.0
     log: str | None = None
@@ -82,12 +84,16 @@ def read_settings(config: DictConfig) -> Settings:
         ConfigError: with key, value and fix.
     """
     if config.get("rrm") is None:
-        raise ConfigError("rrm", None, "add the node to your verl config; recipes/verl/webinstruct_rrm.yaml has one")
+        raise ConfigError(
+            "rrm", None, "add the node to your verl config; recipes/verl/webinstruct_rrm.yaml has one"
+        )
     rrm = load(tree=config.rrm)
     verl = _read_verl(config.get("rrm_verl"))
     if config.algorithm.adv_estimator == "remax":
         raise ConfigError(
-            "algorithm.adv_estimator", "remax", "its baseline is a rollout without siblings; choose grpo or rloo"
+            "algorithm.adv_estimator",
+            "remax",
+            "its baseline is a rollout without siblings; choose grpo or rloo",
         )
     return Settings(rrm, verl, int(config.actor_rollout_ref.rollout.n))
 
@@ -110,7 +116,9 @@ def check_reward_manager(config: DictConfig, settings: Settings) -> None:
             f"{_CALLS_PER_WORKER}: set at least {needed}",
         )
     trainer = config.trainer
-    validates = trainer.test_freq > 0 or trainer.get("val_before_train", True) or trainer.get("val_only", False)
+    validates = (
+        trainer.test_freq > 0 or trainer.get("val_before_train", True) or trainer.get("val_only", False)
+    )
     for key, expected in (("train_files", False), ("val_files", True)):
         if expected and not validates:
             continue
@@ -121,15 +129,18 @@ def check_reward_manager(config: DictConfig, settings: Settings) -> None:
 def _read_verl(node: DictConfig | None) -> VerlConfig:
     schema = OmegaConf.structured(VerlConfig)
     known = [f.name for f in fields(VerlConfig)]
-    for key in node or ():
+    given: dict[str, Any] = {} if node is None else {str(key): value for key, value in node.items()}
+    for key, value in given.items():
         if key not in known:
-            raise ConfigError(f"rrm_verl.{key}", node[key], f"unknown setting; known: {', '.join(known)}")
+            raise ConfigError(f"rrm_verl.{key}", value, f"unknown setting; known: {', '.join(known)}")
     try:
-        verl = cast(VerlConfig, OmegaConf.to_object(OmegaConf.merge(schema, node or {})))
+        verl = cast(VerlConfig, OmegaConf.to_object(OmegaConf.merge(schema, given)))
     except OmegaConfBaseException as error:
-        raise ConfigError("rrm_verl", str(node), str(error).splitlines()[0]) from error
+        raise ConfigError("rrm_verl", given, str(error).splitlines()[0]) from error
     if verl.validation not in VALIDATION_POLICIES:
-        raise ConfigError("rrm_verl.validation", verl.validation, f"choose one of {', '.join(VALIDATION_POLICIES)}")
+        raise ConfigError(
+            "rrm_verl.validation", verl.validation, f"choose one of {', '.join(VALIDATION_POLICIES)}"
+        )
     if not verl.hub_timeout > 0:
         raise ConfigError("rrm_verl.hub_timeout", verl.hub_timeout, "must be positive")
     return verl

@@ -20,7 +20,9 @@ def verl_version() -> str:
     try:
         return version("verl")
     except PackageNotFoundError as error:
-        raise ImportError(f"rrm_reward.integrations.verl needs verl {' or '.join(TRIED)}: pip install verl") from error
+        raise ImportError(
+            f"rrm_reward.integrations.verl needs verl {' or '.join(TRIED)}: pip install verl"
+        ) from error
 
 
 def require_verl() -> str:
@@ -36,8 +38,7 @@ def require_verl() -> str:
     major, minor = (int(part) for part in found.split(".")[:2])
     if (major, minor) < (0, 8):
         raise ImportError(
-            f"verl {found} has another reward interface; rrm_reward works with {' and '.join(TRIED)}: upgrade verl, "
-            "or serve rewards over HTTP with `rrm-reward serve`"
+            f"verl {found} has another reward interface; rrm_reward works with {' and '.join(TRIED)}: upgrade verl"
         )
     if f"{major}.{minor}" not in TRIED:
         logger.warning("verl %s was never tried with rrm_reward, which knows %s", found, " and ".join(TRIED))

@@ -38,7 +38,9 @@ try:
     from verl.trainer.ppo.v1 import AgentLoopManagerTQ, AgentLoopWorkerTQ
     from verl.utils.reward_score import default_compute_score
 except ImportError as error:
-    raise ImportError(f"the agent-loop manager needs verl 0.9, and this is {_VERL} ({error}); {_INSTEAD}") from error
+    raise ImportError(
+        f"the agent-loop manager needs verl 0.9, and this is {_VERL} ({error}); {_INSTEAD}"
+    ) from error
 
 from rrm_reward.integrations.verl._client import HubClient  # noqa: E402
 from rrm_reward.integrations.verl._rewarder import Rewarder  # noqa: E402
@@ -103,7 +105,9 @@ class RRMAgentLoopWorker(_Worker):  # type: ignore[misc, valid-type]
         self._rewarder = Rewarder(settings, self._hub, get_custom_reward_fn(config) or default_compute_score)
         self._prompts: dict[str, _Prompt] = {}
 
-    async def _run_prompt(self, prompt: Any, sampling_params: Any, trajectory: Any, trace: bool = False) -> None:
+    async def _run_prompt(
+        self, prompt: Any, sampling_params: Any, trajectory: Any, trace: bool = False
+    ) -> None:
         """All rollouts of one prompt."""
         rollout, validate = self.config.actor_rollout_ref.rollout, bool(trajectory["validate"])
         size = int(prompt.get("__rollout_n__", rollout.val_kwargs.n if validate else rollout.n))
@@ -160,7 +164,7 @@ class RRMAgentLoopWorker(_Worker):  # type: ignore[misc, valid-type]
             return ""
 
 
-class RRMAgentLoopManager(AgentLoopManagerTQ):  # type: ignore[misc]
+class RRMAgentLoopManager(AgentLoopManagerTQ):
     """verl's agent-loop manager with workers of ours; made by verl.
 
     Raises:
@@ -168,7 +172,7 @@ class RRMAgentLoopManager(AgentLoopManagerTQ):  # type: ignore[misc]
     """
 
     def __init__(self, config: Any, *args: Any, **kwargs: Any) -> None:
-        super().__init__(config, *args, **kwargs)
+        super().__init__(config, *args, **kwargs)  # type: ignore[no-untyped-call]
         # the trainer's process starts the hub, which lives as long as it does
         self._hub = HubClient(read_settings(config))
         self.agent_loop_workers_class = ray.remote(RRMAgentLoopWorker)

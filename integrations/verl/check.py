@@ -1,7 +1,7 @@
 """Everything that can be checked of a verl run before it is queued: ``python -m rrm_reward.integrations.verl.check``.
 
-Takes the arguments of ``verl.trainer.main_ppo`` (``--config-path``, ``--config-name``, overrides), composes the config as
-hydra would, checks the settings and the data, and asks the judge for one comparison. Needs no GPU and starts no Ray.
+Takes the arguments of ``verl.trainer.main_ppo`` (``--config-path``, ``--config-name``, overrides), composes the config
+as hydra would, checks the settings and the data, and asks the judge for one comparison. Needs no GPU, starts no Ray.
 """
 
 from __future__ import annotations
@@ -57,9 +57,15 @@ def check_config(config: DictConfig) -> Settings:
 
 async def _ask_once(settings: Settings) -> str:
     async with build_arena(settings.rrm) as arena:
-        result = await arena.judge(Group("check", "What is 2 + 2?", ["The answer is 4.", "The answer is 22."]))
+        result = await arena.judge(
+            Group("check", "What is 2 + 2?", ["The answer is 4.", "The answer is 22."])
+        )
     if result.missing:
-        return "the judge gives no verdict on a simple comparison: is it an RRM, and is its chat template right?"
+        raise ConfigError(
+            "judge.model",
+            settings.rrm.judge.model,
+            "it gives no verdict on a simple comparison: is it an RRM, served with its own chat template?",
+        )
     first, second = result.rewards.tolist()
     return f"the judge answers: 4 gets {first:+.2f}, 22 gets {second:+.2f}"
 

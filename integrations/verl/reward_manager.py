@@ -9,8 +9,8 @@
 verl runs it in ``reward.num_workers`` processes and calls `run_single` with one finished rollout; it waits there, in
 the hub, until its siblings have come and are judged. verl passes neither the size of the group (taken from
 ``rollout.n``) nor whether it validates (read from the row, see `rrm_reward.integrations.verl._settings`), and it does
-not say when a rollout failed: its siblings wait for ``rrm.assembler.member_timeout``. On verl 0.9 the agent-loop manager
-knows all three.
+not say when a rollout failed: its siblings wait for ``rrm.assembler.member_timeout``. On verl 0.9 the agent-loop
+manager knows all three.
 """
 
 from __future__ import annotations

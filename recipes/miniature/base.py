@@ -1,4 +1,4 @@
-"""The base model: a tiny Llama that half knows the task and can analyse two responses, but not decide.
+r"""The base model: a tiny Llama that half knows the task and can analyse two responses, but not decide.
 
 It plays the part of the R1-distilled model that the paper starts from. Fine-tuning shows it
 
@@ -6,7 +6,7 @@ It plays the part of the R1-distilled model that the paper starts from. Fine-tun
 - the judge's prompt, with a *truthful* analysis and an *unreliable*, position-biased verdict.
 
 The analysis is the model's own answer, then for each response one mark a position, + where it agrees and - where it
-does not: ``<think>379;+++;+--</think>\\boxed{Assistant 1}``. Without such intermediate results two layers stay at
+does not: ``<think>379;+++;+--</think>\boxed{Assistant 1}``. Without such intermediate results two layers stay at
 chance, as a human judge would who may not work the answer out.
 """
 
@@ -33,7 +33,7 @@ from recipes.miniature.task import (
     wrong_answer,
 )
 from recipes.miniature.tokenizer import MAX_POSITIONS
-from rrm_reward.judge._prompt import build_messages
+from rrm_reward.judge import build_messages
 
 
 @dataclass(frozen=True, slots=True)

@@ -91,6 +91,8 @@ def rrm_overrides(setting: Setting, out: Path) -> list[str]:
         f"+rrm.log.path={out}/judgments.sqlite",
         # validation shows the true accuracy, sampled as in training: it must not be the judge's opinion
         "+rrm_verl.validation=rule",
+        "reward.custom_reward_function.path=pkg://rrm_reward.integrations.verl.exact_match",
+        "reward.custom_reward_function.name=compute_score",
         "actor_rollout_ref.rollout.val_kwargs.do_sample=True",
         "actor_rollout_ref.rollout.val_kwargs.temperature=1.0",
         "actor_rollout_ref.rollout.val_kwargs.n=4",

@@ -1,6 +1,6 @@
-"""Measure a policy and a judge of the miniature on held-out queries, where the rule knows the right answer.
+r"""Measure a policy and a judge of the miniature on held-out queries, where the rule knows the right answer.
 
-    python -m recipes.miniature.evaluate --policy recipes/miniature/checkpoints/base \\
+    python -m recipes.miniature.evaluate --policy recipes/miniature/checkpoints/base \
         --judge recipes/miniature/checkpoints/rrm
 
 Judge by the sampled figures. Greedy ones say little about a policy before training: over seeds they lie anywhere
@@ -30,7 +30,7 @@ from recipes.miniature.task import (
     wrong_answer,
 )
 from recipes.miniature.train_rrm import judge_pairs, policy_mistakes
-from rrm_reward.judge._verdict import parse_verdict
+from rrm_reward.judge import parse_verdict
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,18 +183,21 @@ def judge_accuracy(
         seed: of pairs and sampling; sets torch's global generator.
         policy_dir: take the wrong responses from this policy instead of making them up.
     """
-    if policy_dir is None:
-        judged = held_out_pairs(pairs, seed)
-    else:
+    judged = held_out_pairs(pairs, seed)
+    if policy_dir is not None:
         judged = mistake_pairs(*load(policy_dir), pairs, seed)
     return score_judge(*load(model_dir), judged, temperature=temperature, seed=seed)
 
 
 def main() -> None:
     """Print the scores as JSON."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--policy", type=Path, help="checkpoint to measure as a policy")
-    parser.add_argument("--judge", type=Path, help="checkpoint to measure as a judge; on the policy's mistakes too")
+    parser.add_argument(
+        "--judge", type=Path, help="checkpoint to measure as a judge; on the policy's mistakes too"
+    )
     parser.add_argument("--temperature", type=float, default=0.6, help="of the judge")
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()

@@ -20,7 +20,10 @@ def _completion_log_probs(
     input_ids = pad(rows, model.config.pad_token_id, left=False)
     attention = pad([[1] * len(row) for row in rows], 0, left=False)
     is_completion = pad(
-        [[0] * len(prompt) + [1] * len(completion) for prompt, completion in zip(prompts, completions, strict=True)],
+        [
+            [0] * len(prompt) + [1] * len(completion)
+            for prompt, completion in zip(prompts, completions, strict=True)
+        ],
         0,
         left=False,
     )
@@ -29,9 +32,13 @@ def _completion_log_probs(
     return log_probs, is_completion[:, 1:].float()
 
 
-def make_optimizer(model: PreTrainedModel, learning_rate: float, weight_decay: float = 0.0) -> torch.optim.AdamW:
+def make_optimizer(
+    model: PreTrainedModel, learning_rate: float, weight_decay: float = 0.0
+) -> torch.optim.AdamW:
     """AdamW with a second moment that follows a run of a few hundred steps."""
-    return torch.optim.AdamW(model.parameters(), lr=learning_rate, betas=(0.9, 0.98), weight_decay=weight_decay)
+    return torch.optim.AdamW(
+        model.parameters(), lr=learning_rate, betas=(0.9, 0.98), weight_decay=weight_decay
+    )
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, learning_rate: float) -> None:
@@ -82,7 +89,9 @@ def reinforce(
     if not kept:
         return
     model.train()
-    log_probs, mask = _completion_log_probs(model, [s.prompt for s, _ in kept], [s.completion for s, _ in kept])
+    log_probs, mask = _completion_log_probs(
+        model, [s.prompt for s, _ in kept], [s.completion for s, _ in kept]
+    )
     ratio = torch.exp(log_probs - log_probs.detach())
     per_sample = (ratio * mask).sum(dim=1) / mask.sum(dim=1)
     _step(model, optimizer, -(per_sample * torch.tensor([a for _, a in kept])).sum() / len(samples))

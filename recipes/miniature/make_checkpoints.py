@@ -58,7 +58,9 @@ def measure(checkpoints: Path, seed: int) -> dict[str, object]:
     scores: dict[str, object] = {"policy": {"base": asdict(score_policy(base, tokenizer, seed=seed))}}
     for name, judge in (("base", base), ("rrm", rrm)):
         scores[f"judge_{name}"] = {
-            source: [asdict(score_judge(judge, tokenizer, pairs, temperature=t, seed=seed)) for t in (0.6, 1.0)]
+            source: [
+                asdict(score_judge(judge, tokenizer, pairs, temperature=t, seed=seed)) for t in (0.6, 1.0)
+            ]
             for source, pairs in (("made_up_mistakes", made_up), ("base_policy_mistakes", mistakes))
         }
     return scores
@@ -108,7 +110,9 @@ def make_checkpoints(checkpoints: Path, seed: int, base_recipe: BaseRecipe, rrm_
 
 def main() -> None:
     """Parse the command line and make the checkpoints."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--output", type=Path, default=CHECKPOINTS, help="folder (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()

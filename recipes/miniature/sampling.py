@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-Messages = Sequence[Mapping[str, str]]
+from rrm_reward.judge import Message
+
+Messages = Sequence[Message]
 
 _ROWS_PER_BATCH = 512
 
@@ -43,7 +45,9 @@ def pad(rows: Sequence[Sequence[int]], fill: int, *, left: bool) -> torch.Tensor
     """Rows of unequal length as one tensor of shape (rows, longest)."""
     longest = max(map(len, rows))
     padding = [[fill] * (longest - len(row)) for row in rows]
-    return torch.tensor([[*gap, *row] if left else [*row, *gap] for gap, row in zip(padding, rows, strict=True)])
+    return torch.tensor(
+        [[*gap, *row] if left else [*row, *gap] for gap, row in zip(padding, rows, strict=True)]
+    )
 
 
 def _encode_once(tokenizer: PreTrainedTokenizerBase, prompts: Sequence[Messages]) -> list[list[int]]:
@@ -77,7 +81,9 @@ def sample(
         temperature: 0 is greedy.
     """
     model.eval()
-    how = {"do_sample": True, "temperature": temperature, "top_k": 0, "top_p": 1.0} if temperature else {"do_sample": False}
+    greedy = {"do_sample": False}
+    drawing = {"do_sample": True, "temperature": temperature, "top_k": 0, "top_p": 1.0}
+    how = drawing if temperature else greedy
     all_encoded = _encode_once(tokenizer, prompts)
     samples: list[Sample] = []
     for start in range(0, len(prompts), _ROWS_PER_BATCH):
@@ -93,5 +99,7 @@ def sample(
         )
         for prompt, row in zip(encoded, drawn[:, input_ids.shape[1] :].tolist(), strict=True):
             ended = row.index(tokenizer.eos_token_id) if tokenizer.eos_token_id in row else len(row)
-            samples.append(Sample(prompt, row[: ended + 1], tokenizer.decode(row[:ended], skip_special_tokens=True)))
+            samples.append(
+                Sample(prompt, row[: ended + 1], tokenizer.decode(row[:ended], skip_special_tokens=True))
+            )
     return samples

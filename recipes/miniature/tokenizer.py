@@ -18,7 +18,7 @@ from tokenizers import AddedToken, Tokenizer, decoders, models
 from transformers import PreTrainedTokenizerFast
 
 from recipes.miniature.task import QUERY_PREFIX
-from rrm_reward.judge._prompt import build_messages
+from rrm_reward.judge import build_messages
 
 MAX_POSITIONS = 16_384
 """Far more than the miniature needs, so that the judge's real default of 8,192 new tokens fits as it is."""

@@ -26,7 +26,7 @@ from recipes.miniature.learning import group_advantages, make_optimizer, reinfor
 from recipes.miniature.sampling import ask, sample
 from recipes.miniature.task import LONGEST_WRONG_ANSWER, JudgedPair, all_queries, right_answer
 from recipes.miniature.train_rrm import judge_pairs
-from rrm_reward.judge._verdict import parse_verdict
+from rrm_reward.judge import parse_verdict
 from rrm_reward.rating import make_rating
 from rrm_reward.types import Outcome
 
@@ -109,7 +109,9 @@ def train_policy(
         set_learning_rate(optimizer, recipe.learning_rate * min(1.0, step / recipe.warmup_steps))
         queries = rng.sample(known, k=recipe.queries_per_step)
         repeated = [query for query in queries for _ in range(recipe.responses_per_query)]
-        samples = sample(policy, tokenizer, [ask(query) for query in repeated], max_new_tokens=LONGEST_WRONG_ANSWER)
+        samples = sample(
+            policy, tokenizer, [ask(query) for query in repeated], max_new_tokens=LONGEST_WRONG_ANSWER
+        )
         texts = [drawn.text for drawn in samples]
         size = recipe.responses_per_query
         groups = [texts[start : start + size] for start in range(0, len(texts), size)]
@@ -119,13 +121,17 @@ def train_policy(
         lengths += [len(drawn.text) for drawn in samples]
         if step % 10 == 0:
             share, length = sum(right) / len(right), sum(lengths) / len(lengths)
-            print(f"step {step:3d}: {share:.3f} of the samples right, {length:.2f} characters long", flush=True)
+            print(
+                f"step {step:3d}: {share:.3f} of the samples right, {length:.2f} characters long", flush=True
+            )
             right, lengths = [], []
 
 
 def main() -> None:
     """Train, and print the scores before and after as JSON."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--policy", type=Path, default=CHECKPOINTS / "base")
     parser.add_argument("--judge", type=Path, default=CHECKPOINTS / "rrm")
     parser.add_argument("--steps", type=int, default=PolicyRecipe().steps)
@@ -145,7 +151,9 @@ def main() -> None:
     # What a run lives by: can the judge still tell the right answer from what the policy says *now*?
     mistakes = mistake_pairs(policy, tokenizer, 200, arguments.seed)
     if mistakes:
-        scores["judge_on_final_mistakes"] = asdict(score_judge(judge, tokenizer, mistakes, seed=arguments.seed))
+        scores["judge_on_final_mistakes"] = asdict(
+            score_judge(judge, tokenizer, mistakes, seed=arguments.seed)
+        )
     print(json.dumps({**scores, "seconds": round(time.perf_counter() - started, 1)}, indent=2))
 
 

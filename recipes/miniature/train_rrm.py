@@ -22,9 +22,7 @@ from recipes.miniature.task import (
     right_answer,
     wrong_answer,
 )
-from rrm_reward.judge._prompt import build_messages
-from rrm_reward.judge._untrusted import make_view, special_tokens_of
-from rrm_reward.judge._verdict import parse_verdict
+from rrm_reward.judge import build_messages, make_view, parse_verdict, special_tokens_of
 
 LONGEST_JUDGMENT = 32
 """Tokens: 3 digits, two rows of up to 8 marks, the think block, the verdict and the end."""
@@ -120,7 +118,9 @@ def train_rrm(
             pairs.append(make_pair(query, wrong, rng))
         repeated = [pair for pair in pairs for _ in range(recipe.samples_per_pair)]
         samples = judge_pairs(model, tokenizer, repeated, temperature=1.0)
-        rewards = [verdict_reward(drawn.text, pair.better) for drawn, pair in zip(samples, repeated, strict=True)]
+        rewards = [
+            verdict_reward(drawn.text, pair.better) for drawn, pair in zip(samples, repeated, strict=True)
+        ]
         reinforce(model, optimizer, samples, group_advantages(rewards, recipe.samples_per_pair))
         right += sum(reward > 0 for reward in rewards)
         drawn += len(rewards)

@@ -56,7 +56,12 @@ class BackendError(Exception):
 
 
 class Backend(Protocol):
-    """Anything that completes chats."""
+    """Anything that completes chats.
+
+    A backend may also have these attributes, which a judge looks for after `start`: ``context_tokens`` (int, of the
+    model), ``tokenizer`` (a transformers tokenizer), ``patience`` (seconds within which `complete` always ends, so that
+    the judge need not keep the time itself).
+    """
 
     async def complete(self, messages: Sequence[Message], n: int, sampling: Sampling) -> list[Completion]:
         """n completions of one prompt (prefilled once where the server allows).

@@ -43,6 +43,10 @@ class Comparer(Protocol):
         """Release what `start` took; idempotent."""
         ...
 
+    def snapshot(self) -> dict[str, float]:
+        """Counters of its own, to be shown beside the arena's."""
+        ...
+
     def view(self, response: str) -> str:
         """What the judge sees of a response; responses with equal views are identical to it."""
         ...

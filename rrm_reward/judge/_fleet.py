@@ -151,14 +151,16 @@ class Fleet:
 
     def succeeded(self, replica: Replica) -> None:
         """A request was answered there."""
-        if self._router.succeed(replica):
+        if self._router.succeed(replica, self.open().time()):
             self._came_back(replica)
 
-    def failed(self, replica: Replica, failed: Failed) -> None:
-        """A request failed there; what the fault says about the replica is acted on."""
+    def failed(self, replica: Replica, failed: Failed, began: float) -> None:
+        """A request that began then failed there; what the fault says about the replica is acted on."""
         if failed.fault in (Fault.BUSY, Fault.REFUSED):
             self._router.release(replica)
-        elif self._router.fail(replica, self.open().time(), dead=failed.fault is not Fault.BROKEN):
+            return
+        dead = failed.fault is not Fault.BROKEN
+        if self._router.fail(replica, self.open().time(), began=began, dead=dead):
             self._went_aside(replica, failed)
 
     async def post(self, replica: Replica, body: bytes, seconds: float) -> bytes:

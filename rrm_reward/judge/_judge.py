@@ -43,17 +43,20 @@ class Judge:
     """A `Comparer` over any backend.
 
     Args:
-        backend: turns messages into completions. Its ``context_tokens`` and ``tokenizer``, if it has them,
-        are used
+        backend: turns messages into completions. Its ``context_tokens`` and ``tokenizer``, if it has them, are used
             after `start`.
-        sampling: how completions are drawn; its seed is replaced where `request_seed` is set. order:
-        ``balanced`` (a first: the tournament balances), ``random`` (by the comparison's seed), or ``both``.
-        votes: completions of a match in each order asked. aggregate: ``share`` or ``majority``; see the
-        module's text. reasks: how often votes without a verdict are asked again. request_seed: send a seed
-        derived from the comparison's with each request. response_view: ``final`` or ``full``. tokenizer:
-        folder or hub name of the judge's tokenizer, loaded by `start`; None goes without. context_tokens: the
-        judge's context length; None takes the backend's. timeout: seconds after which a request counts as
-        failed, whatever the backend does about it. keep_text: keep completions in the votes.
+        sampling: how completions are drawn; its seed is replaced where `request_seed` is set.
+        order: ``balanced`` (a first: the tournament balances), ``random`` (by the comparison's seed), or ``both``.
+        votes: completions of a match in each order asked.
+        aggregate: ``share`` or ``majority``; see the module's text.
+        reasks: how often votes without a verdict are asked again.
+        request_seed: send a seed derived from the comparison's with each request.
+        response_view: ``final`` or ``full``.
+        always_thinks: the policy's chat template opens the think block; see `make_view`.
+        tokenizer: folder or hub name of the judge's tokenizer, loaded by `start`; None goes without.
+        context_tokens: the judge's context length; None takes the backend's.
+        timeout: seconds after which a request counts as failed, whatever the backend does about it.
+        keep_text: keep completions in the votes.
 
     Attributes:
         counts: see `JudgeCounts`.
@@ -70,6 +73,7 @@ class Judge:
         reasks: int = 1,
         request_seed: bool = False,
         response_view: str = "final",
+        always_thinks: bool = False,
         tokenizer: str | None = None,
         context_tokens: int | None = None,
         timeout: float | None = None,
@@ -89,12 +93,13 @@ class Judge:
         self._reasks = reasks
         self._request_seed = request_seed
         self._response_view = response_view
+        self._always_thinks = always_thinks
         self._tokenizer = tokenizer
         self._context_tokens = context_tokens
         self._timeout = timeout
         self._keep_text = keep_text
         self._special_tokens: frozenset[str] = frozenset()
-        self._view = make_view(response_view)
+        self._view = make_view(response_view, always_thinks=always_thinks)
         self._fit = ContextFit(None)
         self._queries: dict[str | int, tuple[Query, str]] = {}
         self._alarm = Alarm()
@@ -120,6 +125,7 @@ class Judge:
             reasks=config.reasks,
             request_seed=config.request_seed,
             response_view=config.response_view,
+            always_thinks=config.always_thinks,
             tokenizer=config.tokenizer,
             context_tokens=config.context_tokens,
             # A backend that bounds its requests needs no second clock, which costs 15 us a comparison.
@@ -146,7 +152,9 @@ class Judge:
             tokenizer = await asyncio.to_thread(load_tokenizer, self._tokenizer, "judge.tokenizer")
         if tokenizer is not None:
             self._special_tokens = special_tokens_of(tokenizer)
-            self._view = make_view(self._response_view, self._special_tokens)
+            self._view = make_view(
+                self._response_view, self._special_tokens, always_thinks=self._always_thinks
+            )
             self._queries.clear()
         context = self._context_tokens or getattr(self._backend, "context_tokens", None)
         if context is not None:
@@ -157,6 +165,10 @@ class Judge:
         """See `Comparer.aclose`."""
         self._started = False
         await self._backend.aclose()
+
+    def snapshot(self) -> dict[str, float]:
+        """See `Comparer.snapshot`: comparisons whose texts were cut to fit, and votes that were asked again."""
+        return {"cut": float(self.counts.cut), "reasks": float(self.counts.reasks)}
 
     def view(self, response: str) -> str:
         """See `Comparer.view`: the final answer (or all), with nothing in it that acts on the prompt."""

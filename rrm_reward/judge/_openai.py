@@ -144,7 +144,8 @@ class OpenAIBackend:
         tries = pauses = 0
         reason = "every replica is down"
         while True:
-            remaining = deadline - loop.time()
+            began = loop.time()
+            remaining = deadline - began
             if remaining <= 0:
                 raise BackendError(f"no answer within {self._patience:g} s; last: {reason}")
             replica = self._fleet.acquire(tried)
@@ -157,7 +158,7 @@ class OpenAIBackend:
             try:
                 completions = await self._try(replica, body, n, remaining)
             except Failed as failed:
-                self._fleet.failed(replica, failed)
+                self._fleet.failed(replica, failed, began)
                 reason = f"{replica.url}: {failed}"
                 if failed.fault is Fault.REFUSED:
                     raise _Declined(reason) from failed

@@ -30,6 +30,7 @@ class Replica:
         pending: requests it has now.
         given: requests it was ever given.
         failures: since its last answer.
+        answered: when that was, in seconds of the caller's clock.
         aside: whether it gets no requests now.
         probing: whether a probe is under way.
         probe_at: when the next probe is due, in seconds of the caller's clock, while it is aside.
@@ -40,6 +41,7 @@ class Replica:
     pending: int = 0
     given: int = 0
     failures: int = 0
+    answered: float = float("-inf")
     aside: bool = False
     probing: bool = False
     probe_at: float = 0.0
@@ -96,23 +98,30 @@ class Router:
         """True if a replica is in that is not among the tried ones."""
         return any(not replica.aside and replica not in tried for replica in self.replicas)
 
-    def succeed(self, replica: Replica) -> bool:
+    def succeed(self, replica: Replica, now: float) -> bool:
         """A request was answered. Returns True if that brought the replica back in."""
         replica.pending -= 1
         replica.failures = 0
+        replica.answered = now
         replica.wait = self._first_wait
         back, replica.aside = replica.aside, False
         return back
 
-    def fail(self, replica: Replica, now: float, *, dead: bool = False) -> bool:
+    def fail(self, replica: Replica, now: float, *, began: float, dead: bool = False) -> bool:
         """A request failed there. Returns True if that put the replica aside.
+
+        It counts against the replica only if no other request was answered since this one began: requests that
+        hang time out late and all at once, on a replica that may be well.
 
         Args:
             replica: as `acquire` gave it.
             now: seconds of the caller's clock.
+            began: when the request was sent.
             dead: no doubt about it (connection refused, model not served): aside at the first failure.
         """
         replica.pending -= 1
+        if not dead and replica.answered >= began:
+            return False
         replica.failures += 1
         if replica.aside or not (dead or replica.failures >= self._fail_after):
             return False

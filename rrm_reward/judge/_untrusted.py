@@ -1,7 +1,7 @@
 r"""What the judge sees of a text that it must not obey.
 
 A policy in training learns whatever raises its reward, forging the judge's prompt included. Three things are
-done to a response, and the last of them to a query as well:
+done to a response, and the last two to a query as well (whose own ``## Query`` is then escaped, too):
 
 **The final answer** of a thinking policy is what is judged, not its reasoning (`final_answer`).
 

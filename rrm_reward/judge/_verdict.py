@@ -46,30 +46,12 @@ _ONE = re.compile(
     r"(?:the )?assistant ?(?:no |number )?(\d|one|two)"
     r"(?: is (?:the )?(?:better|best)(?: (?:one|response|answer))?)?"
 )
-_AND = (
-    "and",
-    "or",
-    "vs",
-    "versus",
-    "und",
-    "oder",
-    "et",
-    "ou",
-    "y",
-    "o",
-    "и",
-    "или",
-    "和",
-    "或",
-    "或者",
-    "还是",
-    "と",
-)
+_AND = "and|or|vs|versus|und|oder|et|ou|y|o|и|или|和|或|或者|还是|と"
 _TWO = re.compile(
-    rf"(?:both )?assistants? ?([12])(?: | ?(?:{'|'.join(_AND)}) ?)(?:assistant ?)?([12])"
+    rf"(?:both )?assistants? ?([12])(?: | ?(?:{_AND}) ?)(?:assistant ?)?([12])"
     r"|(?:a )?(?:both|neither|none|tie|draw|equal)(?: assistants?)?"
 )
-_CONNECTORS = frozenset(_AND)
+_CONNECTORS = frozenset(_AND.split("|"))
 _SENTENCE_END = re.compile(r"[\n\r.!?;:。！？；：｡।؟]")
 
 # What the prompt asks for, and nearly every completion ends in.

@@ -3,7 +3,7 @@
     >>> rate = make_rating("bradley_terry")
     >>> ratings = rate(3, [Outcome(0, 1, 1.0), Outcome(1, 2, 1.0), Outcome(0, 2, 1.0)])
     >>> ratings.value.round(2).tolist()
-    [1.32, 0.0, -1.32]
+    [0.93, 0.0, -0.93]
 
 Ratings are pure functions: nothing is kept from one group to the next. Missing outcomes (`p` None) are no
 evidence for anybody; a response without any other outcome is NaN. Relabelling the responses permutes the

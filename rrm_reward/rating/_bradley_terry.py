@@ -34,8 +34,8 @@ class BradleyTerry(Rating):
     votes are closer to independent, ``vote_correlation`` = r < 1 lets k votes count as k / (1 + (k - 1) r)
     comparisons (Kish 1965, design effect).
 
-    Standard errors are those of centred strengths, from the inverse Hessian of the posterior at its mode
-    (Laplace): with m rated responses and covariance S, sqrt(diag(C S C)), C = I - 11'/m.
+    Standard errors are those of strengths less their mean, from the inverse Hessian S of the posterior at its
+    mode (Laplace): with m rated responses, sqrt(S_ii - prior^2 / m).
     """
 
     unit = "log-odds"
@@ -75,12 +75,11 @@ class BradleyTerry(Rating):
         columns = Comparisons(i.astype(np.intp), j.astype(np.intp), p, weight, offset)
         strength, covariance = maximise(n, columns, self.prior)
         known = np.bincount(np.concatenate([columns.i, columns.j]), minlength=n) > 0
-        inner = covariance[np.ix_(known, known)]
-        inner = inner - inner.mean(axis=0)
-        inner = inner - inner.mean(axis=1, keepdims=True)
         # Equal records must give equal rewards, whatever the last bit says; adding 0 turns -0 into 0.
         value[known] = np.round(strength[known], 10) + 0.0
-        stderr[known] = np.sqrt(np.maximum(np.diag(inner), 0.0))
+        # The prior alone fixes the level, so the mean of m strengths has variance prior^2 / m and correlates
+        # with no difference of strengths: centring takes exactly that off.
+        stderr[known] = np.sqrt(np.diag(covariance)[known] - self.prior**2 / known.sum())
         return Ratings(value, stderr)
 
     def _rows(self, outcome: Outcome, bonus: float) -> list[tuple[int, int, float, float, float]]:

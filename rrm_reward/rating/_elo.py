@@ -8,7 +8,6 @@ from functools import lru_cache
 from typing import Any, ClassVar, Final, Self
 
 import numpy as np
-import numpy.typing as npt
 
 from rrm_reward.errors import ConfigError
 from rrm_reward.options import Option
@@ -115,7 +114,7 @@ def expected_score(difference: FloatArray) -> FloatArray:
 
 
 @lru_cache(maxsize=256)
-def orders_of_play(matches: int, repeats: int, seed: int) -> npt.NDArray[np.intp]:
+def orders_of_play(matches: int, repeats: int, seed: int) -> np.ndarray[Any, np.dtype[np.intp]]:
     """Random orders, shape (repeats, matches); all groups with as many matches share them."""
     draw = np.random.default_rng([seed, matches]).random((repeats, matches))
     return np.argsort(draw, axis=1, kind="stable")

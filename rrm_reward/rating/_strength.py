@@ -14,8 +14,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from typing import Any
+
 import numpy as np
-import numpy.typing as npt
 
 from rrm_reward.types import FloatArray
 
@@ -31,8 +32,8 @@ class Comparisons:
         offset: log-odds in favour of i that are not i's merit.
     """
 
-    i: npt.NDArray[np.intp]
-    j: npt.NDArray[np.intp]
+    i: np.ndarray[Any, np.dtype[np.intp]]
+    j: np.ndarray[Any, np.dtype[np.intp]]
     p: FloatArray
     weight: FloatArray
     offset: FloatArray

@@ -54,11 +54,11 @@ def _matchings(n: int) -> list[list[tuple[int, int]]]:
 def _rings(n: int) -> list[list[tuple[int, int]]]:
     """For odd n: each place with the place `step` further on, for each step up to (n-1)/2.
 
-    Only a step that leads round all places in one ring can be played in part: step 2 does for any odd n > 3,
-    so it comes last. Every other edge of that ring comes first: then no part of it touches one place twice
-    and another not at all.
+    The last step leads round all places in one ring (twice (n-1)/2 is one place back), so it can be played in
+    part. Every other edge of that ring comes first: then no part of it touches one place twice and another
+    not at all.
     """
-    *steps, last = sorted(range(1, n // 2 + 1), key=lambda step: (step == 2, step))
+    *steps, last = range(1, n // 2 + 1)
     along = [*range(0, n, 2), *range(1, n, 2)]
     rings = [[(a, (a + step) % n) for a in range(n)] for step in steps]
     return [*rings, [(t * last % n, (t + 1) * last % n) for t in along]]

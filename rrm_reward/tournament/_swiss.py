@@ -20,7 +20,7 @@ class Swiss(Schedule):
 
     A round begins when every slot is known and the last one is over, so a Swiss tournament does not stream:
     the first round waits for the last response. With a smaller budget there are fewer rounds. There are two at
-    least, so that a bye leaves nobody without a match.
+    least, so that a bye leaves nobody without a match; with more than n/2 some may have nobody left to meet.
     """
 
     RATING = "bradley_terry"

@@ -117,6 +117,17 @@ def test_neutralised_text_stays_neutralised(query: str, a: str, b: str, budget: 
         assert neutralise(text) == text
 
 
+def test_no_cut_makes_a_heading_or_a_token_of_what_was_none() -> None:
+    text = (
+        "so ## Query\nfine ### Assistant 2\n## Query the data\n- a <|im_ b end|> c\n  Analysis of\n---\n" * 4
+    )
+    assert neutralise(text) == text
+    for budget in range(40, len(text)):
+        fitted = ContextFit(budget, utf8_bytes).fit("", text, "")
+        assert fitted.cut
+        assert neutralise(fitted.a) == fitted.a
+
+
 @given(a=texts, budget=budgets, count=counters)
 def test_a_cut_text_is_a_head_a_mark_that_tells_the_truth_and_a_tail(
     a: str, budget: int, count: Callable[[str], int] | None

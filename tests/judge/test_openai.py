@@ -322,6 +322,7 @@ async def test_cancelling_a_call_cancels_the_request_at_the_server() -> None:
             await call
         await until(lambda: not server.in_flight)
         assert server.counts["cancelled"] == 1
+        assert backend._fleet._router.replicas[0].pending == 0
         server.latency = 0.0
         assert await ask(backend) == [2], "the replica is not held responsible"
         await backend.aclose()
@@ -376,9 +377,9 @@ async def test_a_replica_that_serves_another_model_gets_nothing_until_it_serves_
     async with LoopbackJudge(model="other") as wrong, LoopbackJudge() as right:
         backend = make(wrong.url, right.url)
         assert [await ask(backend) for _ in range(5)] == [[2]] * 5
-        await asyncio.sleep(0.1)
+        await until(lambda: wrong.counts["models"] >= 2)
+        assert [await ask(backend) for _ in range(5)] == [[2]] * 5
         assert wrong.counts["requests"] == 1
-        assert wrong.counts["models"] > 0
         wrong.model = "RRM-7B"
         for _ in range(200):
             await ask(backend)

@@ -12,7 +12,7 @@ def test_the_replica_with_the_fewest_pending_requests_is_chosen() -> None:
     first = router.acquire()
     second = router.acquire()
     assert [first.url, second.url] == ["a", "b"]
-    router.succeed(second)
+    router.succeed(second, 0.0)
     assert router.acquire().url == "b"
 
 
@@ -22,7 +22,7 @@ def test_idle_replicas_take_turns() -> None:
     for _ in range(6):
         replica = router.acquire()
         order.append(replica.url)
-        router.succeed(replica)
+        router.succeed(replica, 0.0)
     assert order == ["a", "b", "c", "a", "b", "c"]
 
 
@@ -38,51 +38,59 @@ def test_a_retry_goes_elsewhere_unless_there_is_no_elsewhere() -> None:
 
 def test_a_refused_connection_puts_a_replica_aside_at_once() -> None:
     router = Router(["a"])
-    assert router.fail(router.acquire(), 0.0, dead=True)
+    assert router.fail(router.acquire(), 0.0, began=0.0, dead=True)
     assert router.acquire() is None
     assert not router.available
 
 
 def test_failures_put_a_replica_aside_only_in_a_row() -> None:
     router = Router(["a"], fail_after=3)
-    for _ in range(5):
-        assert not router.fail(router.acquire(), 0.0)
-        assert not router.fail(router.acquire(), 0.0)
-        router.succeed(router.acquire())
-    router.fail(router.acquire(), 0.0)
-    router.fail(router.acquire(), 0.0)
-    assert router.fail(router.acquire(), 0.0)
+    for now in range(5):
+        assert not router.fail(router.acquire(), now, began=now)
+        assert not router.fail(router.acquire(), now, began=now)
+        router.succeed(router.acquire(), now + 0.5)
+    router.fail(router.acquire(), 6.0, began=6.0)
+    router.fail(router.acquire(), 6.0, began=6.0)
+    assert router.fail(router.acquire(), 6.0, began=6.0)
+
+
+def test_requests_that_hang_do_not_condemn_a_replica_that_answers_others() -> None:
+    router = Router(["a"], fail_after=3)
+    hanging = [router.acquire() for _ in range(10)]
+    router.succeed(router.acquire(), 1.0)
+    assert not any(router.fail(replica, 60.0, began=0.0) for replica in hanging)
+    assert router.replicas[0].pending == 0
 
 
 def test_a_replica_on_trial_is_put_aside_by_one_failure_and_probed_ever_more_rarely() -> None:
     router = Router(["a"], first_wait=1.0, longest_wait=3.0)
     now, waits = 0.0, []
-    router.fail(router.acquire(), now, dead=True)
+    router.fail(router.acquire(), now, began=now, dead=True)
     for _ in range(4):
         waits.append(router.next_probe() - now)
         now = router.next_probe()
         [replica] = router.due(now)
         assert router.probed(replica, now, alive=True)
-        assert router.fail(router.acquire(), now)
+        assert router.fail(router.acquire(), now, began=now)
     assert waits == [1.0, 2.0, 3.0, 3.0]
 
 
 def test_an_answer_ends_the_trial_and_the_waits() -> None:
     router = Router(["a"], first_wait=1.0, fail_after=2)
-    router.fail(router.acquire(), 0.0, dead=True)
+    router.fail(router.acquire(), 0.0, began=0.0, dead=True)
     [replica] = router.due(1.0)
     router.probed(replica, 1.0, alive=True)
-    router.succeed(router.acquire())
-    assert not router.fail(router.acquire(), 2.0)
-    router.fail(router.acquire(), 2.0)
+    router.succeed(router.acquire(), 1.5)
+    assert not router.fail(router.acquire(), 2.0, began=2.0)
+    router.fail(router.acquire(), 2.0, began=2.0)
     assert router.next_probe() == 3.0
 
 
 def test_a_late_answer_brings_a_replica_back_without_a_probe() -> None:
     router = Router(["a"])
     slow, dead = router.acquire(), router.acquire()
-    router.fail(dead, 0.0, dead=True)
-    assert router.succeed(slow)
+    router.fail(dead, 0.0, began=0.0, dead=True)
+    assert router.succeed(slow, 1.0)
     assert router.available
 
 
@@ -110,16 +118,20 @@ class RouterLife(RuleBasedStateMachine):
         self.out.append(replica)
 
     @precondition(lambda self: self.out)
-    @rule(data=st.data(), how=st.sampled_from(["succeed", "release", "fail", "dead"]))
-    def finish(self, data: st.DataObject, how: str) -> None:
+    @rule(
+        data=st.data(),
+        how=st.sampled_from(["succeed", "release", "fail", "dead"]),
+        began=st.floats(-100, 100),
+    )
+    def finish(self, data: st.DataObject, how: str, began: float) -> None:
         replica = self.out.pop(data.draw(st.integers(0, len(self.out) - 1)))
         if how == "succeed":
-            self.router.succeed(replica)
+            self.router.succeed(replica, self.now)
             assert not replica.aside
         elif how == "release":
             self.router.release(replica)
         else:
-            self.router.fail(replica, self.now, dead=how == "dead")
+            self.router.fail(replica, self.now, began=began, dead=how == "dead")
             assert replica.aside or how != "dead"
 
     @rule(seconds=st.floats(0, 20))

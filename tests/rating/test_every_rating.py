@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import doctest
 import itertools
 import random
 import warnings
@@ -12,6 +13,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
+import rrm_reward.rating
 from rrm_reward.errors import ConfigError
 from rrm_reward.rating import RATINGS, Rating, check_rating, make_rating
 from rrm_reward.tournament import SCHEDULES
@@ -232,6 +234,10 @@ def test_what_cannot_work_is_refused_before_any_group_exists(
     with pytest.raises(ConfigError) as caught:
         check_rating(name, options)
     assert caught.value.key == key
+
+
+def test_the_example_on_the_package_page_runs() -> None:
+    assert doctest.testmod(rrm_reward.rating).failed == 0
 
 
 def test_placement_is_refused_where_places_mean_nothing() -> None:

@@ -61,9 +61,11 @@ class TestWinRate:
             error = a * b / ((a + b) ** 2 * (a + b + 1)) + (sum(mine) / len(mine) - a / (a + b)) ** 2
             assert ratings.stderr[i] ** 2 == pytest.approx(float(error))
 
-    def test_thirds_that_add_up_alike_are_equal(self) -> None:
-        outcomes = [Outcome(0, 2, 1 / 3), Outcome(0, 3, 2 / 3), Outcome(1, 2, 2 / 3), Outcome(1, 3, 1 / 3)]
-        value = make_rating("win_rate")(4, outcomes).value
+    def test_shares_that_add_up_alike_are_equal_though_rounding_differs(self) -> None:
+        assert (0.1 + 0.2) + 0.3 != (0.3 + 0.2) + 0.1
+        outcomes = [Outcome(0, j, p) for j, p in ((2, 0.1), (3, 0.2), (4, 0.3))]
+        outcomes += [Outcome(1, j, p) for j, p in ((2, 0.3), (3, 0.2), (4, 0.1))]
+        value = make_rating("win_rate")(5, outcomes).value
         assert value[0] == value[1]
 
     def test_the_standard_error_covers_the_true_win_rate(self) -> None:
@@ -146,6 +148,15 @@ class TestBradleyTerry:
         gradient = np.bincount(i, residual, 16) - np.bincount(j, residual, 16) - strength / prior**2
         assert abs(gradient).max() < 1e-6 * max(1.0, 1 / prior**2)
         assert (np.linalg.eigvalsh(covariance) > 0).all()
+
+    def test_the_standard_error_is_that_of_centred_strengths(self) -> None:
+        outcomes = play("circular", 9, drawn_verdicts(4)).outcomes
+        rows = [(o.i, o.j, o.p, 1.0, 0.0) for o in outcomes if o.p is not None]
+        i, j, p, weight, offset = np.array(rows, dtype=np.float64).T
+        _, covariance = maximise(9, Comparisons(i.astype(int), j.astype(int), p, weight, offset), 1.5)
+        centre = np.eye(9) - 1 / 9
+        expected = np.sqrt(np.diag(centre @ covariance @ centre))
+        np.testing.assert_allclose(make_rating("bradley_terry")(9, outcomes).stderr, expected)
 
     def test_the_standard_error_covers_the_true_strength(self) -> None:
         rng = np.random.default_rng(3)
@@ -251,8 +262,8 @@ class TestElo:
     def test_online_with_small_k_over_many_replays_approaches_maximum_likelihood(self) -> None:
         outcomes = play("round_robin", 6, drawn_verdicts(8, (0.2, 0.4, 0.6, 0.8))).outcomes
         likely = make_rating("elo", options={"prior": 1e4})(6, outcomes).value
-        online = make_rating("elo", options={"mode": "online", "k": 2, "repeats": 20})(
-            6, outcomes * 400
+        online = make_rating("elo", options={"mode": "online", "k": 2, "repeats": 64})(
+            6, outcomes * 300
         ).value
         np.testing.assert_allclose(online, likely, atol=2.0)
 

@@ -47,6 +47,9 @@ class QualityJudge:
     async def aclose(self) -> None:
         self.closed = True
 
+    def snapshot(self) -> dict[str, float]:
+        return {}
+
     def view(self, response: str) -> str:
         return response.rsplit("</think>", 1)[-1].strip()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import doctest
 import random
 from collections import Counter
 from typing import Any
@@ -10,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import rrm_reward.tournament
 from rrm_reward.errors import ConfigError
 from rrm_reward.rating import RATINGS, check_rating
 from rrm_reward.tournament import SCHEDULES, check_schedule, default_rating, make_tournament
@@ -18,6 +20,9 @@ from rrm_reward.types import Outcome
 from .playing import drawn_verdicts, outcome_of, play, play_in_any_order, schedules
 
 seeds = st.integers(0, 2**32)
+KNOWN_BEFOREHAND = ("round_robin", "circular", "anchor")
+"""Schedules whose pairs depend on no verdict, so that their orders can be balanced for all at once."""
+
 moderate = settings(max_examples=100, deadline=None)
 
 
@@ -58,7 +63,11 @@ def test_plays_what_it_planned_if_everybody_comes_and_every_verdict_is_clear(
     schedule: dict[str, Any],
 ) -> None:
     tournament = play(**schedule)
-    assert len(tournament.outcomes) == tournament.planned
+    if schedule["name"] == "swiss" and schedule["options"].get("rounds", 3) > schedule["n"] // 2:
+        # So late in a Swiss tournament, those who have not met yet cannot always all be paired.
+        assert len(tournament.outcomes) >= tournament.planned // 2
+    else:
+        assert len(tournament.outcomes) == tournament.planned
     assert (schedule["n"] < 2) == (tournament.planned == 0)
 
 
@@ -99,8 +108,19 @@ def test_everybody_is_assistant_1_in_about_half_of_its_matches(schedule: dict[st
     for outcome in play(verdict=drawn_verdicts(chance), **schedule).outcomes:
         lead[outcome.i] += 1
         lead[outcome.j] -= 1
-    known_beforehand = schedule["name"] in ("round_robin", "circular", "anchor")
-    assert max(map(abs, lead.values()), default=0) <= (1 if known_beforehand else 3)
+    most = 1 if schedule["name"] in KNOWN_BEFOREHAND else 3
+    assert max(map(abs, lead.values()), default=0) <= most
+
+
+@pytest.mark.parametrize("name", SCHEDULES)
+def test_who_was_assistant_1_less_often_is_so_where_the_next_match_depends_on_verdicts(name: str) -> None:
+    for seed in range(20):
+        lead: Counter[int] = Counter()
+        for outcome in sorted(play(name, 11, seed=seed).outcomes, key=lambda o: o.round):
+            if name not in KNOWN_BEFOREHAND:
+                assert lead[outcome.i] <= lead[outcome.j]
+            lead[outcome.i] += 1
+            lead[outcome.j] -= 1
 
 
 @given(schedules(), seeds)
@@ -215,6 +235,10 @@ def test_a_misspelt_schedule_is_answered_with_the_one_that_was_meant() -> None:
         check_schedule("knokout")
     with pytest.raises(ConfigError, match="did you mean consolation"):
         check_schedule("knockout", {"consolations": True})
+
+
+def test_the_example_on_the_package_page_runs() -> None:
+    assert doctest.testmod(rrm_reward.tournament).failed == 0
 
 
 def test_a_group_of_less_than_nobody_is_refused() -> None:

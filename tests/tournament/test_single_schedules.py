@@ -148,6 +148,30 @@ class TestKnockout:
             tournament.record(Outcome(match.i, match.j, float(match.i < match.j), round=match.round))
         assert [(m.i, m.j, m.round) for m in tournament.ready()] == [(semi.i, semi.j, 1)]
 
+    @pytest.mark.parametrize("n", [6, 10, 12])
+    def test_byes_are_spread_over_the_bracket(self, n: int) -> None:
+        for seed in range(20):
+            outcomes = play("knockout", n, seed=seed).outcomes
+            opened = {i for o in outcomes if o.round == 0 for i in (o.i, o.j)}
+            byes = [len({o.i, o.j} - opened) for o in outcomes if o.round == 1]
+            assert max(byes) - min(byes) <= 1
+
+    def test_who_is_put_out_by_a_coin_does_not_play_among_the_losers(self) -> None:
+        for seed in range(20):
+            outcomes = play(
+                "knockout",
+                8,
+                lambda a, b, round: None if {a, b} & {0} else 1.0,
+                seed=seed,
+                options={"consolation": True},
+            ).outcomes
+            opening = next(o for o in outcomes if o.round == 0 and o.p is None)
+            one, other = (
+                sum(o.round > 0 and i in (o.i, o.j) for o in outcomes) for i in (opening.i, opening.j)
+            )
+            assert min(one, other) == 0
+            assert max(one, other) >= 1
+
     def test_depth_counts_down_to_the_final(self) -> None:
         tournament = make_tournament("knockout", 8, seed=0)
         for i in range(8):
@@ -261,6 +285,19 @@ class TestSwiss:
         byes = [set(range(7)) - {i for o in outcomes if o.round == r for i in (o.i, o.j)} for r in range(5)]
         assert len(set.union(*byes)) == 5
 
+    def test_without_a_verdict_both_stand_alike_in_the_table(self) -> None:
+        """Of the two, either may be the one who meets the winner of the other match."""
+        first_meets_the_winner = 0
+        for seed in range(300):
+            tournament = make_tournament("swiss", 4, seed=seed)
+            for i in range(4):
+                tournament.add(i)
+            one, other = tournament.ready()
+            tournament.record(Outcome(one.i, one.j, None))
+            tournament.record(Outcome(other.i, other.j, 1.0))
+            first_meets_the_winner += any({m.i, m.j} == {one.i, other.i} for m in tournament.ready())
+        assert 110 < first_meets_the_winner < 190
+
     def test_a_smaller_budget_means_fewer_whole_rounds(self) -> None:
         assert len(play("swiss", 9, budget=11).outcomes) == 8
         assert len(play("swiss", 9, budget=15).outcomes) == 12
@@ -315,6 +352,16 @@ class TestAnchor:
         rest = [d for i, d in enumerate(degrees(n, outcomes)) if i != anchor]
         k = min(anchors, n - 2)
         assert sorted(rest) == [k] * (n - 1 - k) + [n - 2] * k
+
+    def test_an_anchor_that_leaves_before_any_match_is_fetched_is_replaced_at_once(self) -> None:
+        anchor = degrees(6, play("anchor", 6, seed=5).outcomes).index(5)
+        tournament = make_tournament("anchor", 6, seed=5)
+        for i in range(6):
+            tournament.add(i)
+        tournament.withdraw(anchor)
+        matches = tournament.ready()
+        assert len(matches) == 4
+        assert {i for m in matches for i in (m.i, m.j)} == set(range(6)) - {anchor}
 
     def test_an_anchor_that_leaves_half_way_is_replaced_for_those_it_has_not_met(self) -> None:
         whole = degrees(6, play("anchor", 6, seed=5).outcomes)

@@ -52,9 +52,7 @@ def make_assets(folder: Path) -> Assets:
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
     from transformers import PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM
 
-    assets = Assets(
-        folder / "model", folder / "tokenizer", folder / "train.parquet", folder / "val.parquet"
-    )
+    assets = Assets(folder / "model", folder / "tokenizer", folder / "train.parquet", folder / "val.parquet")
     bpe = Tokenizer(models.BPE())
     bpe.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     bpe.decoder = decoders.ByteLevel()

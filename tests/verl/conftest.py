@@ -41,7 +41,7 @@ def ray_cluster() -> Iterator[None]:
     # a token file in the home folder otherwise; read when Ray is imported
     os.environ["RAY_AUTH_MODE"] = "disabled"
     os.environ["RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO"] = "0"
-    os.environ["RAY_prestart_worker_first_driver"] = "0"
+    os.environ["RAY_prestart_worker_first_driver"] = "0"  # noqa: SIM112  (Ray's own spelling)
     import ray
 
     # Ray's sockets live here, and the path of a socket has 107 characters at most

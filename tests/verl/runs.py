@@ -18,7 +18,7 @@ from recipes.miniature.verl_cpu.launch import ROOT, CPURun
 from tests.verl.assets import Assets
 
 STEPS, PROMPTS_A_STEP, ROLLOUTS = 2, 4, 4
-PATIENCE = 400
+PATIENCE = 600
 """Seconds for a whole run on a loaded machine; a sibling that is waited for in vain would take `MEMBER_TIMEOUT`."""
 
 MEMBER_TIMEOUT = 3600
@@ -105,7 +105,9 @@ class TrainerRun:
 
     def validations(self) -> list[dict[str, Any]]:
         """verl's metrics of every validation."""
-        return [row["data"] for row in self.cpu.metrics() if any(key.startswith("val-") for key in row["data"])]
+        return [
+            row["data"] for row in self.cpu.metrics() if any(key.startswith("val-") for key in row["data"])
+        ]
 
     def tail(self) -> str:
         """The end of the log, for a test that fails."""

@@ -4,85 +4,112 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
-from collections.abc import Sequence
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from recipes.miniature.verl_cpu.launch import ROOT
+from rrm_reward.integrations.verl.check import main
 from tests.support.running_judge import running_judge
 
 RECIPES = ROOT / "recipes/verl"
-JUDGES = [
-    ("rrm_7b", "Reward-Reasoning/RRM-7B"),
-    ("rrm_32b", "Reward-Reasoning/RRM-32B"),
-]
-SCHEDULES = [("elo", "round_robin", "elo"), ("knockout", "knockout", "placement")]
-
-# verl's own checks of a whole config run in the trainer's first second, before any GPU is looked for
-CHECK = """
-import json, sys
-from pathlib import Path
-from verl.trainer.ppo.utils import need_critic, need_reference_policy
-from verl.utils.config import validate_config
-from rrm_reward.integrations.verl.check import check_config, compose_config
-from verl.experimental.reward_loop.reward_loop import migrate_legacy_reward_impl
-
-config = compose_config(Path(sys.argv[1]), "webinstruct_rrm", sys.argv[2:])
-if "reward_model" in config:
-    config = migrate_legacy_reward_impl(config)
-validate_config(config, need_reference_policy(config), need_critic(config))
-settings = check_config(config)
-print(json.dumps([settings.rrm.judge.model, settings.rrm.tournament.name, settings.rrm.rating.name, settings.rollouts]))
-"""
+VARIANTS = {
+    (): ["Reward-Reasoning/RRM-7B", "round_robin", "elo", 8],
+    ("rrm/judge=rrm_32b",): ["Reward-Reasoning/RRM-32B", "round_robin", "elo", 8],
+    ("rrm/schedule=knockout",): ["Reward-Reasoning/RRM-7B", "knockout", "placement", 8],
+    ("rrm/judge=rrm_32b", "rrm/schedule=knockout"): ["Reward-Reasoning/RRM-32B", "knockout", "placement", 8],
+    ("actor_rollout_ref.rollout.n=16",): ["Reward-Reasoning/RRM-7B", "round_robin", "elo", 16],
+}
 
 
-def checked(python: Path | str, *overrides: str) -> list[object]:
-    """Model, schedule, rating and group size of the recipe with these overrides, after all checks."""
-    command = [str(python), "-c", CHECK, str(RECIPES), *overrides]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False)
-    assert done.returncode == 0, done.stderr[-3000:]
-    return list(json.loads(done.stdout.splitlines()[-1]))
+def compose_and_check(folder: str, variants: list[list[str]]) -> list[list[object]]:
+    """Model, schedule, rating and group size of every variant, after verl's checks of a whole config and ours.
+
+    verl runs its checks in the trainer's first second, before any GPU is looked for.
+    """
+    from verl.experimental.reward_loop.reward_loop import migrate_legacy_reward_impl
+    from verl.trainer.ppo.utils import need_critic, need_reference_policy
+    from verl.utils.config import validate_config
+
+    from rrm_reward.integrations.verl.check import check_config, compose_config
+
+    found: list[list[object]] = []
+    for overrides in variants:
+        config = compose_config(Path(folder), "webinstruct_rrm", overrides)
+        if "reward_model" in config:
+            config = migrate_legacy_reward_impl(config)
+        validate_config(config, need_reference_policy(config), need_critic(config))
+        settings = check_config(config)
+        rrm = settings.rrm
+        found.append([rrm.judge.model, rrm.tournament.name, rrm.rating.name, settings.rollouts])
+    return found
 
 
-@pytest.mark.parametrize(("judge", "model"), JUDGES)
-@pytest.mark.parametrize(("schedule", "tournament", "rating"), SCHEDULES)
-def test_every_variant_passes_the_checks_of_verl_09(
-    judge: str, model: str, schedule: str, tournament: str, rating: str
-) -> None:
-    found = checked(sys.executable, f"rrm/judge={judge}", f"rrm/schedule={schedule}")
-    assert found == [model, tournament, rating, 8]
+def test_every_variant_passes_the_checks_of_verl_09() -> None:
+    variants = [list(overrides) for overrides in VARIANTS]
+    assert compose_and_check(str(RECIPES), variants) == list(VARIANTS.values())
 
 
 def test_the_agent_loop_route_passes_them_too() -> None:
-    assert checked(sys.executable, "route=agent_loop")[3] == 8
+    assert compose_and_check(str(RECIPES), [["route=agent_loop"]]) == [VARIANTS[()]]
 
 
-def test_the_recipe_passes_the_checks_of_verl_08(verl08: Path) -> None:
-    assert checked(verl08, "rrm/schedule=knockout")[1] == "knockout"
+def test_every_variant_passes_the_checks_of_verl_08(verl08: Path) -> None:
+    code = (
+        "import json, sys; from tests.verl.test_recipes import compose_and_check; "
+        "print(json.dumps(compose_and_check(sys.argv[1], json.loads(sys.argv[2]))))"
+    )
+    variants = json.dumps([list(overrides) for overrides in VARIANTS])
+    command = [verl08, "-c", code, RECIPES, variants]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert json.loads(done.stdout.splitlines()[-1]) == list(VARIANTS.values())
 
 
-def run_check(url: str, overrides: Sequence[str] = ()) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "rrm_reward.integrations.verl.check"]
-    command += [f"--config-path={RECIPES}", "--config-name=webinstruct_rrm", f'rrm.judge.urls=["{url}"]']
-    return subprocess.run([*command, *overrides], capture_output=True, text=True, cwd=ROOT, check=False)
+@pytest.fixture
+def check(capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str]]:
+    """`rrm_reward.integrations.verl.check` on the recipe: exit code and everything it said."""
+
+    def run(url: str, *overrides: str) -> tuple[int, str]:
+        arguments = [f"--config-path={RECIPES}", "--config-name=webinstruct_rrm", f'rrm.judge.urls=["{url}"]']
+        code = main([*arguments, *overrides])
+        said = capsys.readouterr()
+        return code, said.out + said.err
+
+    return run
 
 
-def test_the_check_asks_the_judge_and_names_what_is_wrong() -> None:
+def test_the_check_asks_the_judge(check: Callable[..., tuple[int, str]]) -> None:
     with running_judge(model="Reward-Reasoning/RRM-7B") as judge:
-        good = run_check(judge.url)
-        wrong_model = run_check(judge.url, ["rrm/judge=rrm_32b"])
-        wrong_key = run_check(judge.url, ["+rrm.judge.vote=3"])
-    assert good.returncode == 0, good.stderr
-    assert "the judge answers" in good.stdout
-    assert wrong_model.returncode == 1
-    assert "judge.model='Reward-Reasoning/RRM-32B'" in wrong_model.stderr
-    assert wrong_key.returncode == 1
-    assert "did you mean judge.votes" in wrong_key.stderr
-    gone = run_check("http://127.0.0.1:9/v1", ["rrm.arena.concurrency=0"])
-    assert gone.returncode == 1
-    assert "arena.concurrency" in gone.stderr
+        code, said = check(judge.url)
+        assert code == 0, said
+        assert "groups of 8, round_robin; the judge answers" in said
+        judge.faults.no_verdict = 1.0
+        code, said = check(judge.url)
+        assert code == 1
+        assert "no verdict on a simple comparison" in said
+
+
+@pytest.mark.parametrize(
+    ("overrides", "expected"),
+    [
+        (["rrm/judge=rrm_32b"], "judge.model='Reward-Reasoning/RRM-32B'"),
+        (["+rrm.judge.vote=3"], "did you mean judge.votes"),
+        (["+rrm.arena.concurency=3"], "did you mean arena.concurrency"),
+        (["rrm.tournament.name=melee"], "tournament.name='melee'"),
+        (["reward.num_workers=1"], "reward.num_workers=1"),
+        (["reward.reward_manager.name=naive"], "no route to this package"),
+        (["data.tran_batch_size=1"], "tran_batch_size"),
+    ],
+)
+def test_the_check_names_what_is_wrong(
+    check: Callable[..., tuple[int, str]], overrides: list[str], expected: str
+) -> None:
+    with running_judge(model="Reward-Reasoning/RRM-7B") as judge:
+        code, said = check(judge.url, *overrides)
+    assert code == 1
+    assert expected in said
 
 
 def test_the_launch_script_is_valid_shell() -> None:

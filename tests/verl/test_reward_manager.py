@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import math
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -52,10 +53,8 @@ def make_manager(judge: LoopbackJudge, tokenizer: Any) -> Iterator[Callable[...,
         return RRMRewardManager(config, tokenizer, compute_score)
 
     yield make
-    try:
+    with contextlib.suppress(ValueError):
         ray.kill(ray.get_actor(hub_name()), no_restart=True)
-    except ValueError:
-        pass
 
 
 def row(tokenizer: Any, text: str, **fields: Any) -> Any:
@@ -66,7 +65,7 @@ def row(tokenizer: Any, text: str, **fields: Any) -> Any:
     from verl import DataProto
 
     prompt = torch.tensor([tokenizer("What is 1 plus 3?").input_ids])
-    tokens = tokenizer(text).input_ids + [tokenizer.eos_token_id]
+    tokens = [*tokenizer(text).input_ids, tokenizer.eos_token_id]
     response = torch.tensor([tokens + [tokenizer.pad_token_id] * PADDING])
     mask = torch.ones(1, prompt.shape[1] + response.shape[1], dtype=torch.long)
     mask[:, -PADDING:] = 0
@@ -87,7 +86,12 @@ async def test_siblings_are_judged_together_with_and_without_session_ids(
     manager = make_manager()
     for fields in ({"session_id": [0, 1], "global_steps": [1, 1]}, {}):
         rows = [
-            row(tokenizer, f"quality={i}", uid=str(fields), **{name: values[i] for name, values in fields.items()})
+            row(
+                tokenizer,
+                f"quality={i}",
+                uid=str(fields),
+                **{name: values[i] for name, values in fields.items()},
+            )
             for i in range(2)
         ]
         worse, better = await asyncio.wait_for(asyncio.gather(*map(manager.run_single, rows)), 60)

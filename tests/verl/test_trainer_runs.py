@@ -82,12 +82,18 @@ def test_reward_manager_on_verl_09(tmp_path: Path, assets: Assets, judge_process
 def test_reward_manager_on_verl_08(
     tmp_path: Path, assets: Assets, judge_process: JudgeProcess, verl08: Path
 ) -> None:
-    with trainer_run(tmp_path, assets, judge_process, REWARD_MANAGER, python=verl08) as run:
+    by_rule = [
+        "+rrm_verl.validation=rule",
+        "reward.custom_reward_function.path=pkg://rrm_reward.integrations.verl.exact_match",
+    ]
+    with trainer_run(tmp_path, assets, judge_process, REWARD_MANAGER, *by_rule, python=verl08) as run:
         run.wait()
     assert_it_trained(run)
     assert_whole_groups(run)
     assert_same_prompt_stays_two_groups(run)
     assert_validation_did_not_wait(run)
+    # babble is no right answer, and verl reports it under the name of an accuracy
+    assert [row["val-core/rrm/babble/acc/mean@1"] for row in run.validations()] == [0.0, 0.0]
 
 
 def test_agent_loop_on_verl_09_goes_on_without_rollouts_that_fail(

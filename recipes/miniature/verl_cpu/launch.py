@@ -11,6 +11,7 @@ defaults, each with its reason.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -221,7 +222,7 @@ class CPURun:
             shutil.rmtree(ray_folder, ignore_errors=True)
 
     def metrics(self) -> list[dict[str, Any]]:
-        """What verl's file logger wrote: ``{"step": ..., "data": {...}}`` per step, validation before training first."""
+        """What verl's file logger wrote: ``{"step": ..., "data": {...}}``, validation before training first."""
         file = self.folder / _METRICS
         if not file.exists():
             return []
@@ -232,12 +233,8 @@ def _end(process: subprocess.Popen[bytes]) -> None:
     """End the run and the Ray processes it started; they share its session."""
     if process.poll() is None:
         process.send_signal(signal.SIGINT)
-        try:
+        with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(20)
-        except subprocess.TimeoutExpired:
-            pass
-    try:
+    with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
-    except ProcessLookupError:
-        pass
     process.wait()

@@ -44,7 +44,9 @@ class Request:
             ValueError: nucleus or top-k sampling.
         """
         if sampling.get("top_p", 1.0) != 1.0 or sampling.get("top_k", -1) not in (-1, 0, None):
-            raise ValueError(f"this decoder samples from the whole distribution only: top_p=1, top_k=-1, not {sampling}")
+            raise ValueError(
+                f"this decoder samples from the whole distribution only: top_p=1, top_k=-1, not {sampling}"
+            )
         tokens = sampling.get("max_tokens") or sampling.get("max_new_tokens") or limit
         return cls(list(prompt), float(sampling.get("temperature", 1.0)), int(tokens))
 
@@ -54,7 +56,9 @@ def decode(model: Any, end: int, requests: Sequence[Request]) -> list[tuple[list
     """Token ids (``end`` included, if it came) and their log-probabilities for every request."""
     width = max(len(request.prompt) for request in requests)
     padding = [width - len(request.prompt) for request in requests]
-    tokens = torch.tensor([[0] * pad + request.prompt for pad, request in zip(padding, requests, strict=True)])
+    tokens = torch.tensor(
+        [[0] * pad + request.prompt for pad, request in zip(padding, requests, strict=True)]
+    )
     mask = torch.tensor([[0] * pad + [1] * (width - pad) for pad in padding])
     position = (mask.cumsum(1) - 1).clamp(min=0)
     temperature = torch.tensor([request.temperature for request in requests])
@@ -64,7 +68,9 @@ def decode(model: Any, end: int, requests: Sequence[Request]) -> list[tuple[list
     results: list[tuple[list[int], list[float]]] = [([], []) for _ in requests]
     running = set(range(len(requests)))
     while running:
-        output = model(tokens, attention_mask=mask, position_ids=position, past_key_values=cache, use_cache=True)
+        output = model(
+            tokens, attention_mask=mask, position_ids=position, past_key_values=cache, use_cache=True
+        )
         cache = output.past_key_values
         logprobs = torch.log_softmax(output.logits[:, -1].float() / scale, -1)
         drawn = torch.multinomial(logprobs.exp(), 1)[:, 0]
@@ -160,7 +166,11 @@ class Replica(RolloutReplica):
 
     async def launch_servers(self) -> None:
         path = getattr(self.model_config, "local_path", None) or self.model_config.path
-        options = {"name": _actor_name(self.replica_rank), "num_cpus": 0, "max_concurrency": self.max_concurrency}
+        options = {
+            "name": _actor_name(self.replica_rank),
+            "num_cpus": 0,
+            "max_concurrency": self.max_concurrency,
+        }
         server = ray.remote(Server).options(**options).remote(path, self.config.response_length)
         await server.wake_up.remote()
         self.servers, self._server_handle = [server], server
@@ -183,4 +193,3 @@ class Adapter(BaseRollout):
         whole = {name: tensor.detach().cpu().float() for name, tensor in weights}
         if torch.distributed.get_rank() == 0:
             await ray.get_actor(_actor_name(0)).load_weights.remote(whole, global_steps)
-
