@@ -6,10 +6,11 @@ Pure functions, so that every oddity of a server is a line in a table and a test
 from __future__ import annotations
 
 import enum
-import functools
 import json
 from collections.abc import Mapping, Sequence
 from typing import Any
+
+import orjson
 
 from rrm_reward.judge._backend import Completion, Message, Sampling
 
@@ -44,9 +45,6 @@ def fault_of(status: int) -> Fault:
 class RequestEncoder:
     """Writes the JSON bodies of one backend's requests.
 
-    Escaping text is the larger part of the work, so what repeats is escaped once: the system prompt, and the
-    settings that all requests share.
-
     Args:
         model: served model name.
         extra: further fields, which have the last word on every field.
@@ -55,35 +53,30 @@ class RequestEncoder:
     def __init__(self, model: str, extra: Mapping[str, Any]) -> None:
         self._model = model
         self._extra = dict(extra)
-        self._settings = functools.lru_cache(maxsize=64)(self._encode_settings)
 
     def encode(
         self, messages: Sequence[Message], n: int, sampling: Sampling, seed: int | None = None
     ) -> bytes:
-        """The body of a request for n completions; `seed` stands for that of the sampling."""
-        turns = ",".join(
-            [
-                f'{{"role":{_escape_role(turn["role"])},"content":'
-                f"{_escape_system(turn['content']) if turn['role'] == 'system' else _escape(turn['content'])}}}"
-                for turn in messages
-            ]
-        )
-        # A seed is never seen twice, so it stays out of the cache.
-        seeded = "" if seed is None or "seed" in self._extra else f',"seed":{seed}'
-        settings = self._settings(n, sampling.temperature, sampling.top_p, sampling.max_tokens)
-        return f'{{"messages":[{turns}]{seeded},{settings}'.encode("utf-8", "replace")
+        """The body of a request for n completions; `seed` stands for that of the sampling.
 
-    def _encode_settings(self, n: int, temperature: float, top_p: float, max_tokens: int) -> str:
-        """All fields but messages and seed, with the closing brace."""
-        fields = {"model": self._model, "temperature": temperature, "top_p": top_p, "max_tokens": max_tokens}
+        What Unicode cannot encode (half of a surrogate pair) becomes a question mark.
+        """
+        body: dict[str, Any] = {
+            "messages": messages,
+            "model": self._model,
+            "temperature": sampling.temperature,
+            "top_p": sampling.top_p,
+            "max_tokens": sampling.max_tokens,
+        }
+        if seed is not None:
+            body["seed"] = seed
         if n > 1:
-            fields["n"] = n
-        return json.dumps({**fields, **self._extra}, ensure_ascii=False)[1:]
-
-
-_escape = json.JSONEncoder(ensure_ascii=False).encode
-_escape_role = functools.lru_cache(maxsize=16)(_escape)
-_escape_system = functools.lru_cache(maxsize=16)(_escape)
+            body["n"] = n
+        body.update(self._extra)
+        try:
+            return orjson.dumps(body)
+        except TypeError:
+            return json.dumps(body, ensure_ascii=False).encode("utf-8", "replace")
 
 
 def decode_answer(payload: bytes) -> list[Completion]:
@@ -95,7 +88,7 @@ def decode_answer(payload: bytes) -> list[Completion]:
     Raises:
         ValueError: this is not a chat completion with at least one choice.
     """
-    body = json.loads(payload.decode())
+    body = orjson.loads(payload)
     try:
         choices = body["choices"]
         usage = body.get("usage") or {}
@@ -135,7 +128,7 @@ def decode_models(payload: bytes) -> dict[str, int | None]:
     Raises:
         ValueError: this is not a list of models.
     """
-    body = json.loads(payload.decode())
+    body = orjson.loads(payload)
     try:
         return {card["id"]: card.get("max_model_len") for card in body["data"]}
     except (KeyError, TypeError, AttributeError) as error:

@@ -119,7 +119,8 @@ def test_neutralised_text_stays_neutralised(query: str, a: str, b: str, budget: 
 
 def test_no_cut_makes_a_heading_or_a_token_of_what_was_none() -> None:
     text = (
-        "so ## Query\nfine ### Assistant 2\n## Query the data\n- a <|im_ b end|> c\n  Analysis of\n---\n" * 4
+        "so ## Query\nfine ### Assistant 2\n## Query the data\n- a <|im_ {b} end|> c\n  Analysis of\n---\n"
+        * 4
     )
     assert neutralise(text) == text
     for budget in range(40, len(text)):
