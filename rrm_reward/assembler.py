@@ -201,7 +201,9 @@ class Assembler:
             elif slot < group.opened.size:
                 group.opened.add(slot, text)
         elif mark == hash(text):
+            # No news of the group: a caller that keeps asking must not keep an absent sibling awaited.
             self.counts["retries"] += 1
+            return True
         else:
             self._count("conflicts", "slot %s/%s is taken; the first response counts", group_id, slot)
             return False

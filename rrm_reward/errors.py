@@ -1,5 +1,7 @@
 """Errors a user can mend, raised at start-up or at the boundary, never in the middle of a run."""
 
+from __future__ import annotations
+
 
 class RRMRewardError(Exception):
     """Base of every error that this package raises on purpose."""
@@ -19,6 +21,10 @@ class ConfigError(RRMRewardError, ValueError):
         self.key = key
         self.value = value
         self.fix = fix
+
+    def __reduce__(self) -> tuple[type[ConfigError], tuple[str, object, str]]:
+        """Copies and crosses processes, which an exception of three arguments does not by itself."""
+        return type(self), (self.key, self.value, self.fix)
 
 
 class InputError(RRMRewardError, ValueError):

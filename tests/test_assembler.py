@@ -63,6 +63,19 @@ def test_a_partial_group_is_judged_after_the_last_news():
     assert counts["incomplete"] == 1
 
 
+def test_asking_again_does_not_keep_an_absent_sibling_awaited():
+    async def main():
+        assembler = Assembler(arena(QualityJudge()), member_timeout=60)
+        waiting = [submit(assembler, k, f"0.{k} x") for k in (0, 1)]
+        while not all(task.done() for task in waiting):
+            await asyncio.sleep(20)
+            waiting.append(submit(assembler, 0, "0.0 x"))
+        await asyncio.gather(*waiting)
+        return asyncio.get_running_loop().time()
+
+    assert clock.run(main()) <= 80
+
+
 def test_a_late_member_gets_the_mean_of_its_group_and_disturbs_nobody():
     async def main():
         assembler = Assembler(arena(QualityJudge()), member_timeout=60)

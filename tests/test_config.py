@@ -40,6 +40,13 @@ def test_a_wrong_setting_is_named_with_its_fix(override, key, fix):
     assert fix in caught.value.fix
 
 
+def test_an_error_crosses_processes_whole():
+    import pickle
+
+    error = pickle.loads(pickle.dumps(ConfigError("judge.votes", 0, "must be at least 1")))
+    assert (error.key, error.value, error.fix) == ("judge.votes", 0, "must be at least 1")
+
+
 def test_greedy_votes_are_refused():
     with pytest.raises(ConfigError, match=r"raise judge\.temperature"):
         load(overrides=[*JUDGE, "judge.votes=3", "judge.temperature=0"])

@@ -161,6 +161,9 @@ class Hub:
                     log=LogConfig(),
                 )
             )
+        if self._config.judge.response_view == "final":
+            # a reference is an answer without thoughts, which must not look like thoughts that were cut off
+            reference = f"</think>{reference}"
         result = await self._referee.judge(Group(token, query, [response, reference]))
         self.counts["validation_comparisons"] += result.comparisons
         if not result.outcomes:

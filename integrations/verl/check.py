@@ -23,6 +23,9 @@ from rrm_reward.integrations.verl._settings import Settings, check_reward_manage
 from rrm_reward.integrations.verl._version import require_verl
 from rrm_reward.types import Group
 
+_RESPONSES = ["<think>Two and two.</think>The answer is 4.", "<think>Two, two.</think>The answer is 22."]
+"""As a policy that thinks writes them, so that no setting of the judge's view finds them empty."""
+
 
 def compose_config(folder: Path, name: str, overrides: Sequence[str]) -> DictConfig:
     """verl's config as ``main_ppo --config-path=folder --config-name=name overrides...`` would see it."""
@@ -57,10 +60,8 @@ def check_config(config: DictConfig) -> Settings:
 
 async def _ask_once(settings: Settings) -> str:
     async with build_arena(settings.rrm) as arena:
-        result = await arena.judge(
-            Group("check", "What is 2 + 2?", ["The answer is 4.", "The answer is 22."])
-        )
-    if result.missing:
+        result = await arena.judge(Group("check", "What is 2 + 2?", _RESPONSES))
+    if result.missing or not result.comparisons:
         raise ConfigError(
             "judge.model",
             settings.rrm.judge.model,

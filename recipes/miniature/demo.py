@@ -7,8 +7,8 @@ The unmodified ``verl.trainer.main_ppo`` runs GRPO on "Sort the digits: 937". Ev
 answer is ever looked at, but for validation: verl's validation compares with the rule, to show whether the policy
 really learns. The same configuration with RRM-7B on GPUs is ``recipes/verl/webinstruct_rrm.yaml``.
 
-Written to the output folder: ``summary.json``, ``curve.png``, verl's ``metrics.jsonl`` and ``log.txt``, and
-``judgments.sqlite`` with every verdict.
+Written to the output folder: ``summary.json``, ``curve.png``, verl's ``metrics.jsonl`` and ``log.txt``,
+``judgments.sqlite`` with every verdict, and ``samples.jsonl`` with every rollout and its reward.
 """
 
 from __future__ import annotations
@@ -25,12 +25,15 @@ from pathlib import Path
 from typing import Any
 
 from recipes.miniature.data import write_data
-from recipes.miniature.demo_plot import draw_curve
+from recipes.miniature.demo_plot import draw_curve, validation
+from recipes.miniature.task import all_queries, right_answer
 from recipes.miniature.verl_cpu.launch import CPURun
 from rrm_reward.record import read_groups
 
 CHECKPOINTS = Path(__file__).parent / "checkpoints"
 TICK_SECONDS = 5.0
+VALIDATION_SAMPLES = 2
+"""Of each held-out prompt. verl's own cost of a sample is what limits it, not the model's."""
 
 JUDGES = {
     "rrm": (CHECKPOINTS / "rrm", "the RRM: the base after GRPO on verdicts (+1 right, -1 wrong)"),
@@ -47,7 +50,7 @@ class Setting:
     steps: int = 50
     prompts: int = 8
     rollouts: int = 8
-    validate_every: int = 10
+    validate_every: int = 25
     limit_seconds: float = 400.0
 
 
@@ -89,22 +92,21 @@ def rrm_overrides(setting: Setting, out: Path) -> list[str]:
         f"+rrm.tournament.budget={setting.rollouts * 2}",
         "+rrm.rating.name=elo",
         f"+rrm.log.path={out}/judgments.sqlite",
+        f"+rrm_verl.log={out}/samples.jsonl",
         # validation shows the true accuracy, sampled as in training: it must not be the judge's opinion
         "+rrm_verl.validation=rule",
         "reward.custom_reward_function.path=pkg://rrm_reward.integrations.verl.exact_match",
         "reward.custom_reward_function.name=compute_score",
         "actor_rollout_ref.rollout.val_kwargs.do_sample=True",
         "actor_rollout_ref.rollout.val_kwargs.temperature=1.0",
-        "actor_rollout_ref.rollout.val_kwargs.n=4",
+        f"actor_rollout_ref.rollout.val_kwargs.n={VALIDATION_SAMPLES}",
     ]
 
 
 def accuracy(metrics: dict[str, Any]) -> float | None:
     """verl's own validation score of a logged step: the share of right answers on held-out prompts."""
-    for name, value in metrics.items():
-        if name.startswith("val-core/") and "/mean@" in name:
-            return float(value)
-    return None
+    _, values = validation([{"step": 0, "data": metrics}])
+    return values[0] if values else None
 
 
 def follow(run: CPURun, process: subprocess.Popen[bytes], setting: Setting, clock: Clock) -> None:
@@ -129,10 +131,22 @@ def follow(run: CPURun, process: subprocess.Popen[bytes], setting: Setting, cloc
         seen = len(lines)
         if time.monotonic() - spoken > TICK_SECONDS:
             spoken = time.monotonic()
-            clock.say(f"step {lines[-1]['step']} of {setting.steps}" if lines else "verl is starting (Ray, workers)")
+            clock.say(
+                f"step {lines[-1]['step']} of {setting.steps}" if lines else "verl is starting (Ray, workers)"
+            )
     if process.returncode:
         tail = "\n".join(run.log.read_text(errors="replace").splitlines()[-25:])
         raise SystemExit(f"{tail}\nverl ended with {process.returncode}; the whole log is {run.log}")
+
+
+def training_accuracy(samples: Path) -> dict[int, float]:
+    """True accuracy of the rollouts of each step, by the rule; nothing in the run ever looked at it."""
+    right: dict[int, list[bool]] = {}
+    for line in samples.read_text().splitlines():
+        sample = json.loads(line)
+        answer = sample["response"] == right_answer(sample["query"])
+        right.setdefault(sample["step"], []).append(answer)
+    return {step: sum(answers) / len(answers) for step, answers in sorted(right.items())}
 
 
 def judge_accuracy(setting: Setting) -> dict[str, float]:
@@ -150,7 +164,9 @@ def judge_accuracy(setting: Setting) -> dict[str, float]:
 def summarise(run: CPURun, setting: Setting, clock: Clock, judge: dict[str, float]) -> dict[str, Any]:
     """Everything the demo has to say, as written to ``summary.json``."""
     curve = [(line["step"], right) for line in run.metrics() if (right := accuracy(line["data"])) is not None]
-    outcomes = [outcome for group in read_groups(run.folder / "judgments.sqlite") for outcome in group.outcomes]
+    outcomes = [
+        outcome for group in read_groups(run.folder / "judgments.sqlite") for outcome in group.outcomes
+    ]
     return {
         "seed": setting.seed,
         "judge": setting.judge,
@@ -163,6 +179,7 @@ def summarise(run: CPURun, setting: Setting, clock: Clock, judge: dict[str, floa
         "steps": curve[-1][0],
         "seconds": clock.seconds(),
         "accuracy_by_step": dict(curve),
+        "training_accuracy_by_step": training_accuracy(run.folder / "samples.jsonl"),
     }
 
 
@@ -170,12 +187,14 @@ def explain(summary: dict[str, Any], out: Path) -> str:
     """What happened and what to do next, in a few lines."""
     before, after = summary["accuracy_before"], summary["accuracy_after"]
     _, what = JUDGES[summary["judge"]]
-    error = math.sqrt(after * (1 - after) / 400)
+    error = math.sqrt(after * (1 - after) / (VALIDATION_SAMPLES * len(all_queries(held_out=True))))
     return f"""
 The policy answered {before:.1%} of the held-out prompts right before training and {after:.1%} after
 {summary["steps"]} steps of GRPO (+-{error:.1%}, sampled at temperature 1), without ever seeing an answer.
 Its reward came from {what}:
-{summary["comparisons"]} comparisons, {summary["missing"]} of them without a verdict; it finds the right answer in
+{summary["comparisons"]} comparisons, {
+        summary["missing"]
+    } of them without a verdict; it finds the right answer in
 {summary["judge_accuracy"]:.1%} of held-out pairs.
 
   {out}/curve.png      reward, true accuracy and length over the steps
@@ -190,7 +209,9 @@ Next:  make demo JUDGE={"untrained" if summary["judge"] == "rrm" else "rrm"}    
 
 def main() -> None:
     """Run the demo."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--judge", choices=JUDGES, default="rrm")
     parser.add_argument("--out", type=Path, default=Path("out/demo"))
@@ -228,7 +249,12 @@ def main() -> None:
     summary = summarise(run, setting, clock, judge_accuracy(setting))
     summary["seconds"] = clock.seconds()
     (out / "summary.json").write_text(json.dumps(summary, indent=2) + "\n")
-    draw_curve(run.metrics(), out / "curve.png", title=f"judge: {setting.judge}, seed {setting.seed}")
+    draw_curve(
+        run.metrics(),
+        summary["training_accuracy_by_step"],
+        out / "curve.png",
+        title=f"judge: {setting.judge}, seed {setting.seed}",
+    )
     print(explain(summary, out), flush=True)
 
 

@@ -18,8 +18,27 @@ def series(metrics: Sequence[Mapping[str, Any]], name: str) -> tuple[list[int], 
     return [step for step, _ in points], [value for _, value in points]
 
 
-def draw_curve(metrics: Sequence[Mapping[str, Any]], file: Path, title: str) -> None:
+def validation(metrics: Sequence[Mapping[str, Any]]) -> tuple[list[int], list[float]]:
+    """Steps and accuracies of verl's own validation."""
+    points = [
+        (line["step"], float(value))
+        for line in metrics
+        for key, value in line["data"].items()
+        if key.startswith("val-core/") and "/acc/mean@" in key
+    ]
+    return [step for step, _ in points], [value for _, value in points]
+
+
+def draw_curve(
+    metrics: Sequence[Mapping[str, Any]], training: Mapping[int, float], file: Path, title: str
+) -> None:
     """Three panels, one file.
+
+    Args:
+        metrics: as verl's file logger wrote them.
+        training: true accuracy of the rollouts by step.
+        file: to write, PNG.
+        title: above the panels.
 
     The mean Elo of a group is constant by construction, so the reward panel shows what moves: the best and worst
     reward of a step. They come together as the rollouts of a prompt become equally good.
@@ -35,8 +54,10 @@ def draw_curve(metrics: Sequence[Mapping[str, Any]], file: Path, title: str) -> 
     reward.plot(*mean, label="mean (constant by construction)")
     reward.set_ylabel("reward (400 Elo points)")
     reward.legend(loc="upper right", fontsize="small")
-    accuracy.plot(*series(metrics, "val-core/"), marker="o")
-    accuracy.set(ylabel="true accuracy, held out", ylim=(0, 1))
+    accuracy.plot(list(training), list(training.values()), alpha=0.6, label="rollouts in training")
+    accuracy.plot(*validation(metrics), "o", label="held-out prompts")
+    accuracy.set(ylabel="true accuracy", ylim=(0, 1))
+    accuracy.legend(loc="lower right", fontsize="small")
     length.plot(*series(metrics, "response_length/mean"))
     length.set(ylabel="response length (tokens)", xlabel="step")
     figure.suptitle(title)

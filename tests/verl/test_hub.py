@@ -128,6 +128,20 @@ async def test_a_response_is_compared_with_its_reference_in_both_orders(
     assert unknown != unknown
 
 
+async def test_a_reference_is_no_cut_off_thought_to_a_judge_of_policies_that_always_think(
+    judge: LoopbackJudge,
+) -> None:
+    config = config_for(judge)
+    config.judge.always_thinks = True
+    hub = Hub(config)
+    try:
+        assert await hub.compare("1", "q", "thoughts</think>quality=1", "quality=2", 30.0) == 0.0
+        assert await hub.compare("2", "q", "thoughts</think>the same", "the same", 30.0) == 0.5
+        assert await hub.compare("3", "q", "cut off thoughts quality=9", "quality=2", 30.0) != 0.5
+    finally:
+        await hub.aclose()
+
+
 async def test_a_hub_that_restarts_while_the_judge_is_away_waits_for_it(
     make_hub: MakeHub, judge: LoopbackJudge
 ) -> None:
