@@ -4,9 +4,9 @@
 
 16 groups of 16 responses of about 2 kB, all pairs: 1,920 calls, answered with about 1.5 kB each. Both clients
 are whole processes, start-up and imports included; their CPU time is user + system as the kernel accounts it
-(wait4). Our modules are compiled beforehand, as pip does when it installs them. The server is a process of its own and is not counted. The first pass records the bodies; then both
-clients take turns with the same concurrency, and the medians are compared. Exit code 1 if the ratio is above
-`LIMIT`.
+(wait4). Our modules are compiled beforehand, as pip does when it installs them. The server is a process of
+its own and is not counted. The first pass records the bodies; then both clients take turns with the same
+concurrency, and the medians are compared. Exit code 1 if the ratio is above `LIMIT`.
 """
 
 from __future__ import annotations

@@ -80,11 +80,12 @@ class OpenGroup:
         self.query = query
         self.closed = False
         self._rules = rules
-        self._seed = derive_seed(rules.seed, "group", render_query(query))
+        self._seed = seed = derive_seed(rules.seed, "group", render_query(query))
         self._seeds: dict[str, int] = {}
         self._ask = ask
         self._on_result = on_result
-        self._state = GroupState(size, lambda n: rules.draw(n, self._seed))
+        # No reference to ourselves here: see `_close`.
+        self._state = GroupState(size, lambda n: rules.draw(n, seed))
         loop = asyncio.get_running_loop()
         self._result: asyncio.Future[GroupResult] = loop.create_future()
         self._began = loop.time()
@@ -183,7 +184,10 @@ class OpenGroup:
                 self.id, unknown, Ratings(unknown, unknown), (), self._comparisons, self._calls, 0
             )
         self._result.set_result(result)
-        self._on_result(result)
+        on_result = self._on_result
+        # It may lead back to us, and texts of thousands of closed groups must not wait for a garbage collection.
+        del self._on_result
+        on_result(result)
 
     def _reckon(self) -> GroupResult:
         """Outcomes to ratings to rewards; twins get what the one that stands for them got."""

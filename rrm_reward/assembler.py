@@ -104,7 +104,7 @@ class Assembler:
     Attributes:
         counts: ``incomplete`` groups judged without all members, ``retries``, ``conflicts`` (another text in a slot
             that is taken), ``late`` (after the group was judged), ``misplaced`` (a slot outside the group),
-            ``evicted`` groups, ``errors``.
+            ``textless`` (a response that is no string), ``evicted`` groups, ``errors``.
     """
 
     def __init__(
@@ -135,8 +135,13 @@ class Assembler:
             The sample's reward; NaN where it cannot be had.
         """
         try:
-            if slot < 0:
-                self._count("misplaced", "slot %s/%s does not exist", group_id, slot)
+            if slot < 0 or (size is not None and size < 1):
+                self._count("misplaced", "slot %s/%s of a group of %s does not exist", group_id, slot, size)
+                return UNKNOWN
+            if not isinstance(text, str):
+                # To the siblings a member without a text is one that failed, and nobody to wait for.
+                self._count("textless", "sample %s/%s is no text but %r", group_id, slot, type(text).__name__)
+                self.fail(group_id, slot, query=query, size=size)
                 return UNKNOWN
             if (finished := self._finished.get(group_id)) is not None:
                 if slot not in finished.marks and slot < len(finished.shares):

@@ -12,7 +12,9 @@ what can be found without a network. In a trainer's own config the tree hangs un
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping, Sequence
+import functools
+import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, is_dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -159,14 +161,13 @@ def load(
     if file is not None:
         if not Path(file).is_file():
             raise ConfigError("config", str(file), "no such file")
-        parts.append((str(file), OmegaConf.load(file)))
+        parts.append((str(file), _read(str(file), lambda: OmegaConf.load(file))))
     if tree is not None:
-        resolved = OmegaConf.to_container(tree, resolve=True) if isinstance(tree, DictConfig) else dict(tree)
-        parts.append(("rrm", OmegaConf.create(cast(Any, resolved))))
+        parts.append(("rrm", _read("rrm", lambda: _resolved(tree))))
     for override in overrides:
         if "=" not in override:
             raise ConfigError("override", override, "write key=value, for example judge.votes=3")
-        parts.append((override, OmegaConf.from_dotlist([override])))
+        parts.append((override, _read(override, functools.partial(OmegaConf.from_dotlist, [override]))))
     for source, part in parts:
         if not isinstance(part, DictConfig):
             raise ConfigError(source, str(part), "expected a mapping of settings")
@@ -178,9 +179,29 @@ def load(
             raise ConfigError(
                 str(key), OmegaConf.select(part, str(key)), str(error).splitlines()[0]
             ) from error
-    config = cast(RRMConfig, OmegaConf.to_object(schema))
+    config = cast(RRMConfig, _read("config", lambda: OmegaConf.to_object(schema)))
     validate(config)
     return config
+
+
+def _read(source: str, read: Callable[[], Any]) -> Any:
+    """What `read` makes of a source: YAML that is none, and interpolations that lead nowhere, are named."""
+    try:
+        return read()
+    except OmegaConfBaseException as error:
+        key = getattr(error, "full_key", None) or source
+        raise ConfigError(str(key), source, str(error).splitlines()[0]) from error
+    except Exception as error:
+        # PyYAML, the file's encoding, the file itself: all mean the same to the user.
+        raise ConfigError(
+            "config", source, f"cannot be read as YAML ({' '.join(str(error).split())})"
+        ) from error
+
+
+def _resolved(tree: Mapping[str, Any] | DictConfig) -> Any:
+    """A tree without interpolations, which may point out of it."""
+    plain = OmegaConf.to_container(tree, resolve=True) if isinstance(tree, DictConfig) else dict(tree)
+    return OmegaConf.create(cast(Any, plain))
 
 
 def _refuse_unknown(part: DictConfig, schema: type, prefix: str = "") -> None:
@@ -203,8 +224,8 @@ def _one_of(key: str, value: str, allowed: Sequence[str]) -> None:
 
 
 def _at_least(key: str, value: float, low: float) -> None:
-    if not value >= low:
-        raise ConfigError(key, value, f"must be at least {low}")
+    if not low <= value < math.inf:
+        raise ConfigError(key, value, f"must be at least {low}, and finite")
 
 
 def validate(config: RRMConfig) -> None:
@@ -231,6 +252,7 @@ def validate(config: RRMConfig) -> None:
             if not url.rstrip("/").endswith("/v1"):
                 raise ConfigError("judge.urls", url, f"must end in /v1: {url.rstrip('/')}/v1")
     for key, value, low in (
+        ("seed", config.seed, 0),
         ("judge.votes", judge.votes, 1),
         ("judge.reasks", judge.reasks, 0),
         ("judge.temperature", judge.temperature, 0.0),
@@ -248,8 +270,8 @@ def validate(config: RRMConfig) -> None:
         ("assembler.member_timeout", config.assembler.member_timeout),
         ("reward.clip", config.reward.clip),
     ):
-        if seconds is not None and not seconds > 0:
-            raise ConfigError(key, seconds, "must be positive")
+        if seconds is not None and not 0 < seconds < math.inf:
+            raise ConfigError(key, seconds, "must be positive and finite")
     if not 0 < judge.top_p <= 1:
         raise ConfigError("judge.top_p", judge.top_p, "must lie in (0, 1]")
     if judge.votes > 1 and judge.temperature == 0:

@@ -107,10 +107,10 @@ class RunLog:
 
     def opened(self, sequence: int, id: str, query: Query, size: int) -> None:
         """See `Recorder.opened`."""
-        text = query if isinstance(query, str) else json.dumps(list(query))
+        text = query if isinstance(query, str) else json.dumps(list(query), default=_plain)
         self._add(
             "INSERT INTO groups (run, sequence, id, query, size, opened) VALUES (?, ?, ?, ?, ?, ?)",
-            (self._run, sequence, id, text, size, time.time()),
+            (self._run, sequence, _storable(id), _storable(text), size, time.time()),
         )
 
     def judged(self, sequence: int, match: Match, judgment: Judgment, seconds: float, *, late: bool) -> None:
@@ -129,7 +129,7 @@ class RunLog:
                 "INSERT INTO votes VALUES (?, ?, ?, ?, ?, ?, ?)",
                 (
                     *(key, int(vote.i_first), verdict.choice, verdict.reason and verdict.reason.value),
-                    *(vote.prompt_tokens, vote.completion_tokens, vote.text),
+                    *(vote.prompt_tokens, vote.completion_tokens, vote.text and _storable(vote.text)),
                 ),
             )
 
@@ -174,12 +174,23 @@ class RunLog:
             for statement, row in rows:
                 self._database.execute(statement, row)
             self._database.execute("COMMIT")
-        except sqlite3.Error:
+        except Exception:
+            # sqlite3.Error mostly; a value that it cannot store is an OverflowError or a TypeError.
             if not self._failed:
                 logger.exception("the run log %s cannot be written; the run goes on without it", self._path)
             self._failed = True
             if self._database.in_transaction:
                 self._database.execute("ROLLBACK")
+
+
+def _plain(value: object) -> object:
+    """What JSON does not know of a message: Parquet readers give NumPy arrays of parts, everything else is text."""
+    return value.tolist() if hasattr(value, "tolist") else str(value)
+
+
+def _storable(text: str) -> str:
+    """The text as UTF-8 takes it: half of a surrogate pair, which JSON lets through, becomes a question mark."""
+    return text.encode("utf-8", "replace").decode()
 
 
 def read_groups(path: str | Path) -> Iterator[LoggedGroup]:
@@ -190,7 +201,7 @@ def read_groups(path: str | Path) -> Iterator[LoggedGroup]:
     """
     if not Path(path).is_file():
         raise ConfigError("log.path", str(path), "no such run log")
-    database = sqlite3.connect(f"file:{path}?mode=ro", uri=True)
+    database = sqlite3.connect(f"{Path(path).absolute().as_uri()}?mode=ro", uri=True)
     try:
         groups = database.execute(
             "SELECT run, sequence, id, query, size, rewards FROM groups ORDER BY run, sequence"
@@ -206,6 +217,8 @@ def read_groups(path: str | Path) -> Iterator[LoggedGroup]:
             yield LoggedGroup(
                 id, query, size, outcomes, None if rewards is None else tuple(json.loads(rewards))
             )
+    except sqlite3.DatabaseError as error:
+        raise ConfigError("log.path", str(path), f"cannot be read as a run log ({error})") from error
     finally:
         database.close()
 

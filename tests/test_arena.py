@@ -1,13 +1,16 @@
 """The arena on a fake clock: limits, deadlines, priorities, late verdicts, streams."""
 
 import asyncio
+import gc
 import itertools
+import weakref
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from rrm_reward._open_group import OpenGroup
 from rrm_reward.arena import Arena
 from rrm_reward.rating import make_rating
 from rrm_reward.reward import make_reward
@@ -251,6 +254,34 @@ def test_a_stream_gives_the_rewards_of_a_batch_bit_by_bit(schedule, n, twins, sh
     assert first.rewards.tobytes() == second.rewards.tobytes()
     assert first.ratings.stderr.tobytes() == second.ratings.stderr.tobytes()
     assert first.outcomes == second.outcomes
+
+
+def test_a_closed_group_leaves_no_texts_behind_for_the_garbage_collector():
+    def opened(players, seen: list[weakref.ref[OpenGroup]]) -> OpenGroup:
+        holder: list[
+            OpenGroup
+        ] = []  # as an assembler's group, which holds the arena's and is told of its end
+        group = players.open("g", "q", len(TEXTS), lambda result: seen.append(weakref.ref(holder[0])))
+        holder.append(group)
+        return group
+
+    async def main():
+        async with arena(QualityJudge(), group_timeout=50) as players:
+            seen: list[weakref.ref[OpenGroup]] = []
+            group = opened(players, seen)
+            for slot, text in enumerate(TEXTS):
+                group.add(slot, text)
+            await group.result()
+            del group
+            await asyncio.sleep(1)
+            return seen[0]()
+
+    gc.collect()
+    gc.disable()
+    try:
+        assert clock.run(main()) is None
+    finally:
+        gc.enable()
 
 
 def test_judging_overlaps_with_rollouts():

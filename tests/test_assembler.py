@@ -67,13 +67,15 @@ def test_asking_again_does_not_keep_an_absent_sibling_awaited():
     async def main():
         assembler = Assembler(arena(QualityJudge()), member_timeout=60)
         waiting = [submit(assembler, k, f"0.{k} x") for k in (0, 1)]
-        while not all(task.done() for task in waiting):
+        for _ in range(10):
             await asyncio.sleep(20)
             waiting.append(submit(assembler, 0, "0.0 x"))
+            if waiting[1].done():
+                break
         await asyncio.gather(*waiting)
         return asyncio.get_running_loop().time()
 
-    assert clock.run(main()) <= 80
+    assert clock.run(main()) == pytest.approx(80)
 
 
 def test_a_late_member_gets_the_mean_of_its_group_and_disturbs_nobody():
@@ -159,6 +161,47 @@ def test_a_slot_outside_the_group_is_answered_and_counted(slot):
     answers, counts = clock.run(main())
     assert [answer.known for answer in answers] == [True, True, False, True]
     assert counts["misplaced"] + counts["conflicts"] == 1
+
+
+@pytest.mark.parametrize("size", [0, -1])
+def test_a_size_that_cannot_be_is_answered_at_once(size):
+    async def main():
+        assembler = Assembler(arena(QualityJudge()))
+        answer = await submit(assembler, 0, "0.1 x", size=size)
+        return answer, assembler.counts, asyncio.get_running_loop().time()
+
+    answer, counts, ended = clock.run(main())
+    assert not answer.known
+    assert counts == {"misplaced": 1}
+    assert ended < 2
+
+
+@pytest.mark.parametrize("sizes", [(3, 3, 3), (None, None, 3)])
+def test_a_response_that_is_no_text_costs_its_siblings_nothing(sizes):
+    async def main():
+        assembler = Assembler(arena(QualityJudge()))
+        texts = (None, "0.1 x", "0.2 x")
+        waiting = [submit(assembler, k, text, size=sizes[k]) for k, text in enumerate(texts)]
+        answers = await asyncio.gather(*waiting)
+        return answers, assembler.counts, asyncio.get_running_loop().time()
+
+    answers, counts, ended = clock.run(main())
+    assert [answer.known for answer in answers] == [False, True, True]
+    assert counts == {"textless": 1}
+    assert ended < 10
+
+
+def test_a_sibling_that_nobody_waits_for_any_more_is_still_compared():
+    async def main():
+        assembler = Assembler(arena(QualityJudge()))
+        gone = submit(assembler, 0, "0.9 x")
+        waiting = [submit(assembler, k, f"0.{k} x") for k in (1, 2)]
+        await asyncio.sleep(0.001)
+        gone.cancel()
+        return await asyncio.gather(*waiting)
+
+    answers = clock.run(main())
+    assert [answer.comparisons for answer in answers] == [3, 3]
 
 
 def test_a_finished_group_name_can_be_used_again_for_other_texts():

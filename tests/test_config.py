@@ -24,6 +24,11 @@ JUDGE = ["judge.urls=[http://127.0.0.1:1/v1]", "judge.model=RRM-7B"]
         ("judge.model=''", "judge.model", "name the judge"),
         ("judge.top_p=0", "judge.top_p", "(0, 1]"),
         ("judge.timeout=0", "judge.timeout", "positive"),
+        ("judge.timeout=.inf", "judge.timeout", "finite"),
+        ("judge.temperature=.inf", "judge.temperature", "finite"),
+        ("judge.temperature=[a", "config", "cannot be read as YAML"),
+        ("judge.model=${oc.env:NOT_THERE}", "judge.model", "NOT_THERE"),
+        ("seed=-1", "seed", "at least 0"),
         ("judge.context_tokens=4096", "judge.max_tokens", "no room for a prompt"),
         ("arena.concurrency=0", "arena.concurrency", "at least 1"),
         ("tournament.name=chess", "tournament.name", "round_robin"),
@@ -61,6 +66,14 @@ def test_later_sources_win_and_untouched_keys_keep_their_defaults(tmp_path):
     assert (config.judge.model, config.judge.votes) == ("from-file", 5)
     assert config.tournament.name == "swiss"
     assert config.judge.temperature == 0.6
+
+
+@pytest.mark.parametrize("content", [b"judge: [a", b"\xff\xfe\x00", b"- a list"])
+def test_a_file_that_is_no_mapping_in_yaml_is_named(tmp_path, content):
+    path = tmp_path / "rrm.yaml"
+    path.write_bytes(content)
+    with pytest.raises(ConfigError, match=r"rrm\.yaml"):
+        load(path, JUDGE)
 
 
 def test_a_missing_file_is_named(tmp_path):

@@ -55,6 +55,13 @@ def test_a_line_becomes_a_group_and_keeps_its_id_as_it_was_given():
     assert line.error == ""
 
 
+def test_a_query_may_be_whatever_the_judge_can_read():
+    parts = [{"type": "text", "text": "What is this?"}, {"type": "image_url", "image_url": {"url": "x"}}]
+    call = {"role": "assistant", "content": None, "tool_calls": [{"function": {"name": "f"}}]}
+    messages = [{"role": "user", "content": parts}, call]
+    assert parse_line(1, encoded({**GOOD, "query": messages})).group.query == messages
+
+
 def test_a_query_may_be_chat_messages():
     messages = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "?"}]
     assert parse_line(1, encoded({**GOOD, "query": messages})).group.query == messages
@@ -67,14 +74,19 @@ def test_a_query_may_be_chat_messages():
         (b"\xff\xfe", "not UTF-8 at byte 1"),
         (b"[1]", "must be an object with id, query and responses, not a list"),
         (b"[" * 100_000, "nested too deeply"),
+        (b'{"id": ' + b"1" * 5000 + b"}", "a number of thousands of digits"),
         (encoded({k: v for k, v in GOOD.items() if k != "id"}), "id is missing"),
         (encoded({**GOOD, "id": None}), "id must be a string or an integer, not null"),
         (encoded({**GOOD, "id": True}), "id must be a string or an integer, not a boolean"),
         (encoded({**GOOD, "query": ""}), "query is empty"),
         (encoded({**GOOD, "query": []}), "query is empty"),
         (encoded({**GOOD, "query": 3}), "query must be a string or a list of chat messages, not a number"),
-        (encoded({**GOOD, "query": ["x"]}), "query[0] must be an object with role and content, not a string"),
-        (encoded({**GOOD, "query": [{"role": "user"}]}), "query[0].content must be a string, not null"),
+        (encoded({**GOOD, "query": ["x"]}), "query[0]: expected a message with role and content, not str"),
+        (
+            encoded({**GOOD, "query": [{"role": "user"}]}),
+            "query[0].content: expected text or a list of parts",
+        ),
+        (encoded({**GOOD, "query": [{"role": "", "content": "x"}]}), "query[0].role: expected a name"),
         (encoded({**GOOD, "responses": {}}), "responses must be a list, not an object"),
         (encoded({**GOOD, "responses": []}), "responses is empty"),
         (

@@ -103,3 +103,44 @@ def test_a_log_that_breaks_later_costs_the_log_and_not_the_run(tmp_path, caplog)
 
     assert not np.isnan(clock.run(main()).rewards).any()
     assert caplog.text.count("the run goes on without it") == 1
+
+
+def test_texts_that_utf_8_or_json_do_not_know_are_logged_all_the_same(tmp_path, caplog):
+    path = tmp_path / "run#1 100%.sqlite"
+    parts = np.array([{"type": "text", "text": "q"}], dtype=object)
+    queries = ["half a pair: \ud800", [{"role": "user", "content": parts}], "plain"]
+
+    async def main():
+        async with arena(QualityJudge(), recorder=RunLog(path)) as players:
+            for query in queries:
+                await players.judge(Group("\udfff", query, TEXTS))
+
+    clock.run(main())
+    assert not caplog.records
+    logged = list(read_groups(path))
+    assert [group.id for group in logged] == ["?", "?", "?"]
+    assert [group.query for group in logged] == [
+        "half a pair: ?",
+        '[{"role": "user", "content": [{"type": "text", "text": "q"}]}]',
+        "plain",
+    ]
+    assert all(len(group.outcomes) == 28 for group in logged)
+
+
+def test_what_sqlite_cannot_store_costs_the_log_and_not_the_run(tmp_path, caplog):
+    log = RunLog(tmp_path / "run.sqlite")
+
+    async def main():
+        async with arena(QualityJudge(), recorder=log) as players:
+            log.opened(99, "g", "q", 2**64)
+            return await players.judge(Group("g", "q", TEXTS))
+
+    assert not np.isnan(clock.run(main()).rewards).any()
+    assert caplog.text.count("the run goes on without it") == 1
+
+
+def test_a_file_that_is_no_run_log_is_named_when_it_is_read(tmp_path):
+    path = tmp_path / "file"
+    path.write_text("not a database, and long enough to be seen as none" * 10)
+    with pytest.raises(ConfigError, match="cannot be read as a run log"):
+        list(read_groups(path))

@@ -17,6 +17,6 @@ Both meet in one named Ray actor, the hub, which holds the arena and the assembl
     exact_match.py    a rule for validation rows, for ``reward.custom_reward_function``
     check.py          everything that can be checked before a job is queued
 
-Importing this package imports no trainer and no Ray. ``recipes/verl`` has the user's page and
+Importing this package imports no trainer and no Ray. ``docs/verl.md`` is the user's page, ``recipes/verl`` has
 configurations to start from.
 """

@@ -58,13 +58,23 @@ class Hub:
         self._assembler: Assembler | None = None
         self._answers: dict[str, asyncio.Future[Any]] = {}
         self._seats: OrderedDict[str, dict[str, int]] = OrderedDict()
-        self._log: IO[str] | None = open(log, "a", buffering=1) if log else None  # noqa: SIM115
+        self._log: IO[str] | None = None
+        self._wrong_log: ConfigError | None = None
+        try:
+            if log:
+                self._log = open(log, "a", buffering=1)  # noqa: SIM115
+        except OSError as error:
+            # told by `ready`: what Ray makes of an exception here has no key and no fix
+            fix = f"cannot be written on the hub's node ({error.strerror}); name a file in a folder that exists there"
+            self._wrong_log = ConfigError("rrm_verl.log", log, fix)
         self._reported = (time.monotonic(), 0.0)
         self.counts: Counter[str] = Counter()
 
     async def ready(self) -> tuple[str, object, str] | None:
         """Start; None, or the key, value and fix of what is wrong with the configuration."""
         try:
+            if self._wrong_log is not None:
+                raise self._wrong_log
             await self._started()
         except ConfigError as error:
             return error.key, error.value, error.fix

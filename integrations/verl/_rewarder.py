@@ -62,7 +62,8 @@ class Rewarder:
         """
         policy = self._settings.verl.validation
         if policy == "rule":
-            return self._row(_scored(await self._by_rule(row, text)), accuracy=True)
+            score, accuracy = await self._by_rule(row, text)
+            return self._row(_scored(score), accuracy)
         if policy == "reference":
             return self._row(_scored(await self._against_reference(row, query, text)))
         return self._row(_scored(0.0))
@@ -83,7 +84,8 @@ class Rewarder:
             return 0.0
         return await self._hub.compare(uuid4().hex, query, text, reference)
 
-    async def _by_rule(self, row: Mapping[str, Any], text: str) -> float:
+    async def _by_rule(self, row: Mapping[str, Any], text: str) -> tuple[float, float]:
+        """Score and accuracy; they differ for rules that say both, as verl's of DAPO's mathematics (score 1 or -1)."""
         try:
             if self._compute_score is None:
                 raise ValueError("there is no reward function: set reward.custom_reward_function")
@@ -97,12 +99,14 @@ class Rewarder:
                 score = await self._compute_score(**arguments)
             else:
                 score = await asyncio.to_thread(self._compute_score, **arguments)
-            return float(score["score"] if isinstance(score, Mapping) else score)
+            if isinstance(score, Mapping):
+                return float(score["score"]), float(score.get("acc", score["score"]))
+            return float(score), float(score)
         except Exception as error:
             self._complain("rule_failed", "the rule of rrm_verl.validation failed; the row scores 0.0", error)
-            return 0.0
+            return 0.0, 0.0
 
-    def _row(self, reward: SampleReward, *, accuracy: bool = False) -> dict[str, Any]:
+    def _row(self, reward: SampleReward, accuracy: float = NO_ACCURACY) -> dict[str, Any]:
         """What verl takes; plain finite numbers under the same names for every row of the job."""
         self.counts["rows"] += 1
         self.counts["unknown"] += not reward.known
@@ -115,7 +119,7 @@ class Rewarder:
             "rrm_missing": float(reward.missing),
         }
         if self._settings.verl.validation == "rule":
-            extra["acc"] = reward.filled if accuracy else NO_ACCURACY
+            extra["acc"] = accuracy
         return {"reward_score": float(reward.filled), "reward_extra_info": extra}
 
     def _complain(self, what: str, message: str, error: Exception | None = None) -> None:
@@ -126,8 +130,8 @@ class Rewarder:
 
 
 def _scored(score: float) -> SampleReward:
-    """A validation score in the form of a reward."""
-    return SampleReward(score, rating=score, group_size=1)
+    """A validation score in the form of a reward; a comparison without a verdict is neither won nor lost."""
+    return SampleReward(score, rating=score, group_size=1, group_mean=0.5)
 
 
 def _finite(value: float) -> float:

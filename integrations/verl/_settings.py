@@ -27,6 +27,9 @@ VALIDATION_POLICIES = ("reference", "rule", "zero")
 _CALLS_PER_WORKER = 1000
 """Calls that an asynchronous Ray actor takes at once, of which verl makes its reward workers."""
 
+_FILTER_METRICS = ("reward", "rrm_rating", "seq_reward", "seq_final_reward")
+"""What DAPO's group filter can look at: verl 0.9 reads the first two, trainers in the style of DAPO the last two."""
+
 
 @dataclass
 class VerlConfig:
@@ -89,12 +92,7 @@ def read_settings(config: DictConfig) -> Settings:
         )
     rrm = load(tree=config.rrm)
     verl = _read_verl(config.get("rrm_verl"))
-    if config.algorithm.adv_estimator == "remax":
-        raise ConfigError(
-            "algorithm.adv_estimator",
-            "remax",
-            "its baseline is a rollout without siblings; choose grpo or rloo",
-        )
+    _check_trainer(config)
     return Settings(rrm, verl, int(config.actor_rollout_ref.rollout.n))
 
 
@@ -104,15 +102,14 @@ def check_reward_manager(config: DictConfig, settings: Settings) -> None:
     Raises:
         ConfigError: siblings that would wait for each other for ever, or data whose split cannot be told.
     """
-    prompts = int(config.data.get("gen_batch_size") or config.data.train_batch_size)
-    waiting, workers = prompts * settings.rollouts, int(config.reward.num_workers)
+    waiting, workers = _prompts_in_flight(config) * settings.rollouts, int(config.reward.num_workers)
     # verl draws a worker at random for each rollout, so the fullest gets more than its share
     needed = math.ceil(1.2 * waiting / _CALLS_PER_WORKER) if waiting > _CALLS_PER_WORKER else 1
     if workers < needed:
         raise ConfigError(
             "reward.num_workers",
             workers,
-            f"{waiting} rollouts of a step wait in reward workers for their siblings, and each worker takes "
+            f"up to {waiting} rollouts wait in reward workers for their siblings, and each worker takes "
             f"{_CALLS_PER_WORKER}: set at least {needed}",
         )
     trainer = config.trainer
@@ -124,6 +121,52 @@ def check_reward_manager(config: DictConfig, settings: Settings) -> None:
             continue
         for file in _files(config.data.get(key)):
             _check_rows(f"data.{key}", file, settings.verl, expected=expected)
+
+
+def _check_trainer(config: DictConfig) -> None:
+    """verl's own settings under which a run would go on and learn nothing, or learn from another reward."""
+    if config.algorithm.adv_estimator == "remax":
+        raise ConfigError(
+            "algorithm.adv_estimator",
+            "remax",
+            "its baseline is a rollout without siblings; choose grpo or rloo",
+        )
+    rollouts = int(config.actor_rollout_ref.rollout.n)
+    if rollouts < 2 and not OmegaConf.select(config, "trainer.val_only"):
+        raise ConfigError(
+            "actor_rollout_ref.rollout.n",
+            rollouts,
+            "a group of one holds no comparison, so every reward would be unknown; set at least 2, for example 8",
+        )
+    if OmegaConf.select(config, "reward.reward_model.enable"):
+        raise ConfigError(
+            "reward.reward_model.enable",
+            True,
+            "verl would reward by a model of its own; set it to false, and serve the RRM at rrm.judge.urls",
+        )
+    metric = OmegaConf.select(config, "algorithm.filter_groups.metric")
+    if OmegaConf.select(config, "algorithm.filter_groups.enable") and metric not in _FILTER_METRICS:
+        raise ConfigError(
+            "algorithm.filter_groups.metric",
+            metric,
+            "unknown of training rows, so verl would stop or filter every group; choose reward",
+        )
+
+
+def _prompts_in_flight(config: DictConfig) -> int:
+    """Prompts whose rollouts can be in the reward workers at the same time."""
+    data, mode = config.data, OmegaConf.select(config, "trainer.v1.trainer_mode")
+    # on 0.9 gen_batch_size is a chunk of the batch (which verl itself sets to 1 at times), elsewhere a larger batch
+    prompts = max(int(data.train_batch_size), int(data.get("gen_batch_size") or 0))
+    batches = 1.0
+    if mode not in (None, "sync"):
+        ahead = OmegaConf.select(config, f"trainer.v1.{mode}.num_warmup_batches")
+        batches += 1.0 if ahead is None else float(ahead)
+    if OmegaConf.select(config, "algorithm.filter_groups.enable"):
+        batches = max(
+            batches, float(OmegaConf.select(config, "algorithm.filter_groups.max_inflight_gen_batches") or 1)
+        )
+    return math.ceil(prompts * batches)
 
 
 def _read_verl(node: DictConfig | None) -> VerlConfig:
@@ -162,7 +205,7 @@ def _check_rows(key: str, file: str, verl: VerlConfig, *, expected: bool) -> Non
             key,
             file,
             "verl hides the column __rollout_n__ from reward managers, so a group's size is unknown; drop the column, "
-            "or use the agent-loop manager (recipes/verl/README.md)",
+            "or use the agent-loop manager (docs/verl.md)",
         )
     columns = [name for name in ("data_source", "extra_info") if name in parquet.schema_arrow.names]
     for batch in parquet.iter_batches(batch_size=256, columns=columns):
@@ -179,7 +222,7 @@ def _refuse_row(key: str, file: str, row: Mapping[str, Any], *, expected: bool) 
         fix = (
             f"a row ({seen}) is not marked as validation, and verl does not tell a reward manager that it validates: "
             "write extra_info.split=val, or name the data_source in rrm_verl.validation_sources, or use the "
-            "agent-loop manager (recipes/verl/README.md)"
+            "agent-loop manager (docs/verl.md)"
         )
     else:
         fix = (

@@ -110,7 +110,11 @@ class RRMAgentLoopWorker(_Worker):  # type: ignore[misc, valid-type]
     ) -> None:
         """All rollouts of one prompt."""
         rollout, validate = self.config.actor_rollout_ref.rollout, bool(trajectory["validate"])
-        size = int(prompt.get("__rollout_n__", rollout.val_kwargs.n if validate else rollout.n))
+        try:
+            size = int(prompt.get("__rollout_n__", rollout.val_kwargs.n if validate else rollout.n))
+        except (TypeError, ValueError):
+            # verl fails the prompt over such a column and says so; an exception of ours would leave it waiting
+            size = 0
         self._prompts[prompt["uid"]] = _Prompt(size, validate)
         try:
             await super()._run_prompt(prompt, sampling_params, trajectory, trace)

@@ -1,7 +1,8 @@
 """Everything that can be checked of a verl run before it is queued: ``python -m rrm_reward.integrations.verl.check``.
 
-Takes the arguments of ``verl.trainer.main_ppo`` (``--config-path``, ``--config-name``, overrides), composes the config
-as hydra would, checks the settings and the data, and asks the judge for one comparison. Needs no GPU, starts no Ray.
+Takes the arguments of ``verl.trainer.main_ppo`` (``--config-path``, ``--config-name``, overrides; verl's own config if
+none is named), composes the config as hydra would, checks the settings and the data, and asks the judge for one
+comparison. Needs no GPU, starts no Ray.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import argparse
 import asyncio
 import sys
 from collections.abc import Sequence
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -53,7 +55,7 @@ def check_config(config: DictConfig) -> Settings:
         raise ConfigError(
             "reward.reward_manager.name",
             config.reward.reward_manager.name,
-            f"the config takes {' and '.join(routes) or 'no route to this package'}; take one (recipes/verl/README.md)",
+            f"the config takes {' and '.join(routes) or 'no route to this package'}; take one (docs/verl.md)",
         )
     return settings
 
@@ -74,13 +76,14 @@ async def _ask_once(settings: Settings) -> str:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Print what was found; 0 if the run can start."""
     parser = argparse.ArgumentParser(prog="python -m rrm_reward.integrations.verl.check", description=__doc__)
-    parser.add_argument("--config-path", type=Path, required=True, help="folder of the config")
-    parser.add_argument("--config-name", required=True, help="its name, without .yaml")
+    parser.add_argument("--config-path", type=Path, help="folder of the config (default: verl's own)")
+    parser.add_argument("--config-name", default="ppo_trainer", help="its name, without .yaml")
     parser.add_argument("overrides", nargs="*", help="hydra overrides")
     options = parser.parse_args(arguments)
     try:
         verl = require_verl()
-        settings = check_config(compose_config(options.config_path, options.config_name, options.overrides))
+        folder = options.config_path or Path(str(files("verl.trainer") / "config"))
+        settings = check_config(compose_config(folder, options.config_name, options.overrides))
         answer = asyncio.run(_ask_once(settings))
     except (ConfigError, HydraException, ImportError) as error:
         print(f"rrm-reward: {error}", file=sys.stderr)

@@ -2,7 +2,9 @@ r"""The base model: a tiny Llama that half knows the task and can analyse two re
 
 It plays the part of the R1-distilled model that the paper starts from. Fine-tuning shows it
 
-- the task, with answers that are right only part of the time: a policy with something to learn;
+- the task, with answers that are right only part of the time: a policy with something to learn. Its commonest
+  answer repeats the query, so becoming surer of what it says anyway would make it worse: what a run gains, it has
+  from the judge;
 - the judge's prompt, with a *truthful* analysis and an *unreliable*, position-biased verdict.
 
 The analysis is the model's own answer, then for each response one mark a position, + where it agrees and - where it
@@ -57,9 +59,9 @@ class BaseRecipe:
     answers_per_step: int = 10
     learning_rate: float = 3e-3
     warmup_steps: int = 50
-    right_answers: float = 0.40
-    copied_queries: float = 0.45
-    right_verdicts: float = 0.10
+    right_answers: float = 0.33
+    copied_queries: float = 0.52
+    right_verdicts: float = 0.05
     first_verdicts: float = 0.70
 
 

@@ -149,12 +149,22 @@ def training_accuracy(samples: Path) -> dict[int, float]:
     return {step: sum(answers) / len(answers) for step, answers in sorted(right.items())}
 
 
-def judge_accuracy(setting: Setting) -> dict[str, float]:
+def judge_accuracy(setting: Setting, clock: Clock) -> dict[str, float]:
     """Of this run's judge, on held-out pairs and on the base policy's own mistakes, as evaluate.py measures it."""
     folder, _ = JUDGES[setting.judge]
     command = [sys.executable, "-m", "recipes.miniature.evaluate", "--judge", str(folder)]
     command += ["--policy", str(CHECKPOINTS / "base")]
-    scores = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    while True:
+        clock.say("measuring the judge")
+        try:
+            printed, complaints = process.communicate(timeout=TICK_SECONDS)
+            break
+        except subprocess.TimeoutExpired:
+            continue
+    if process.returncode:
+        raise SystemExit(f"{complaints}\nthe judge could not be measured: {' '.join(command)}")
+    scores = json.loads(printed)
     return {
         "made_up_mistakes": scores["judge"]["accuracy"]["mean"],
         "policy_mistakes": scores["judge_on_policy_mistakes"]["accuracy"]["mean"],
@@ -207,6 +217,21 @@ Next:  make demo JUDGE={"untrained" if summary["judge"] == "rrm" else "rrm"}    
 """
 
 
+def clear(out: Path) -> None:
+    """An empty folder for the run, in the place of an earlier run's.
+
+    Raises:
+        SystemExit: the folder holds something that is not such a run, and is left alone.
+    """
+    if out.exists():
+        if any(out.iterdir()) and not ((out / "log.txt").is_file() and (out / "data").is_dir()):
+            raise SystemExit(
+                f"{out} holds something else than an earlier run of the demo: name another folder"
+            )
+        shutil.rmtree(out)
+    out.mkdir(parents=True)
+
+
 def main() -> None:
     """Run the demo."""
     parser = argparse.ArgumentParser(
@@ -219,8 +244,7 @@ def main() -> None:
     arguments = parser.parse_args()
     setting = Setting(arguments.seed, arguments.judge, arguments.steps)
     out = arguments.out.resolve()
-    shutil.rmtree(out, ignore_errors=True)
-    out.mkdir(parents=True)
+    clear(out)
     clock = Clock()
 
     clock.stage("preparation")
@@ -245,8 +269,7 @@ def main() -> None:
     with run.start(rrm_overrides(setting, out)) as process:
         follow(run, process, setting, clock)
     clock.stage("evaluation")
-    clock.say("measuring the judge")
-    summary = summarise(run, setting, clock, judge_accuracy(setting))
+    summary = summarise(run, setting, clock, judge_accuracy(setting, clock))
     summary["seconds"] = clock.seconds()
     (out / "summary.json").write_text(json.dumps(summary, indent=2) + "\n")
     draw_curve(

@@ -10,6 +10,7 @@ import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from recipes.miniature.learning import group_advantages, make_optimizer, reinforce, set_learning_rate
@@ -36,12 +37,12 @@ class RRMRecipe:
         steps: GRPO steps.
         pairs_per_step: judged pairs in a step.
         samples_per_pair: size of GRPO's groups.
-        learning_rate: peak, after a warm-up of 10 steps; a third of it over the last third of the run.
+        learning_rate: peak, after a warm-up of 10 steps; falls in a line to a tenth over the last half of the run.
         own_mistakes: share of the pairs whose wrong response is the base policy's own.
     """
 
-    steps: int = 100
-    pairs_per_step: int = 32
+    steps: int = 160
+    pairs_per_step: int = 24
     samples_per_pair: int = 8
     learning_rate: float = 3e-4
     own_mistakes: float = 0.5
@@ -65,6 +66,19 @@ def policy_mistakes(
     )
     tried = zip(queries, (drawn.text for drawn in samples), strict=True)
     return [(query, response) for query, response in tried if response != right_answer(query)]
+
+
+def _varied_mistakes(
+    policy: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, queries: Sequence[str]
+) -> list[tuple[str, str]]:
+    """Mistakes of the policy and of hotter ones, for what GRPO explores is not only what the base says today."""
+    mistakes = [
+        mistake
+        for temperature in (1.0, 1.5, 2.5)
+        for mistake in policy_mistakes(policy, tokenizer, queries, temperature)
+    ]
+    # A hot policy now and then says a token that stands for the whole prompt: 1,500 characters to judge.
+    return [(query, wrong) for query, wrong in mistakes if len(wrong) <= 2 * LONGEST_WRONG_ANSWER]
 
 
 def judge_pairs(
@@ -92,21 +106,17 @@ def train_rrm(
         model: the base.
         tokenizer: the miniature's.
         recipe: numbers.
-        seed: of the pairs; the samples come from torch's global generator.
+        seed: of pairs and samples; sets torch's global generator.
         report: called every 20 steps with the step and the share of right verdicts since the last call.
     """
     rng = random.Random(seed)
+    torch.manual_seed(seed)
     queries = all_queries(held_out=False)
-    # Hotter policies too: what GRPO explores later is not only what the base says today.
-    mistakes = [
-        mistake
-        for temperature in (1.0, 1.5, 2.5)
-        for mistake in policy_mistakes(model, tokenizer, queries, temperature)
-    ]
+    mistakes = _varied_mistakes(model, tokenizer, queries)
     optimizer = make_optimizer(model, recipe.learning_rate)
     right = drawn = 0
     for step in range(1, recipe.steps + 1):
-        descent = 1.0 if step <= recipe.steps * 2 / 3 else 1 / 3
+        descent = min(1.0, 0.1 + 1.8 * (1 - step / recipe.steps))
         set_learning_rate(optimizer, recipe.learning_rate * min(descent, step / 10))
         pairs = []
         for _ in range(recipe.pairs_per_step):

@@ -16,11 +16,12 @@
 set -euo pipefail
 
 here="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"
-judge_url="${JUDGE_URL:-http://127.0.0.1:8000/v1}"
-settings=(--config-path="$here" --config-name=webinstruct_rrm "rrm.judge.urls=[\"$judge_url\"]" "$@")
+judge_urls="${JUDGE_URL:-http://127.0.0.1:8000/v1}"  # several replicas: separated by commas
+settings=(--config-path="$here" --config-name=webinstruct_rrm "rrm.judge.urls=[$judge_urls]" "$@")
 
-until curl --silent --fail --max-time 5 "$judge_url/models" > /dev/null; do
-  echo "waiting for the judge at $judge_url"
+# any answer will do: a judge that wants a key says 401 here, and the check says what it lacks
+until curl --silent --output /dev/null --max-time 5 "${judge_urls%%,*}/models"; do
+  echo "waiting for the judge at ${judge_urls%%,*}"
   sleep 10
 done
 

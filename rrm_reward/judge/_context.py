@@ -25,10 +25,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 SEAM_TOKENS = 16
-"""What texts may cost together beyond the sum of what they cost apart: tokens at the six seams of the
-frame."""
+"""What texts may cost together beyond what they cost apart: tokens at the six seams of the frame."""
 
 _CACHED_COUNTS = 1024
+_CACHED_CUTS = 256
 _LETTERS = (string.ascii_letters + " ").encode()
 _ASCII = bytes(range(128))
 
@@ -49,12 +49,11 @@ class Fitted:
 
 
 def estimate_tokens(text: str) -> int:
-    """Tokens of a text without a tokenizer: an estimate on the high side, for byte-level BPE of Qwen's and
-    Llama's kind.
+    """Tokens of a text without a tokenizer, estimated on the high side.
 
-    Three ASCII letters or spaces a token (English prose has over four), one token for every other ASCII
-    character (Qwen splits numbers into digits), two bytes a token beyond ASCII (a Chinese character, three
-    bytes, costs about one token or less).
+    Meant for byte-level BPE of Qwen's and Llama's kind. Three ASCII letters or spaces a token (English prose
+    has over four), one token for every other ASCII character (Qwen splits numbers into digits), two bytes a
+    token beyond ASCII (a Chinese character, three bytes, costs about one token or less).
     """
     data = text.encode("utf-8", "replace")
     rest = data.translate(None, _LETTERS)
@@ -69,13 +68,14 @@ class ContextFit:
         budget_tokens: what query and responses may cost together: the context, less the completion limit,
             less the tokens of the frame and of the chat template, less `SEAM_TOKENS`. None never cuts.
         count: the judge's own count of tokens of a text, without special tokens; None estimates. Its answers
-            are remembered for the last texts, for a response takes part in many matches.
+            are remembered for the last texts, and so are cuts, for a response takes part in many matches.
     """
 
     def __init__(self, budget_tokens: int | None, count: Callable[[str], int] | None = None) -> None:
         self.budget_tokens = None if budget_tokens is None else max(0, budget_tokens)
         self._measure = count or estimate_tokens
         self._count = functools.lru_cache(maxsize=_CACHED_COUNTS)(self._measure)
+        self._shorten = functools.lru_cache(maxsize=_CACHED_CUTS)(self._cut)
 
     def fit(self, query: str, a: str, b: str) -> Fitted:
         """The three texts, cut by the rule on top of this module where they must be.
@@ -96,25 +96,33 @@ class ContextFit:
         if need_query + need_a + need_b <= budget:
             return Fitted(query, a, b, cut=False)
         kept = min(need_a, budget // 4) + min(need_b, budget // 4)
-        fit_query = self._cut(query, need_query, max(0, budget - kept))
+        fit_query = self._shorten(query, need_query, max(0, budget - kept))
         left = budget - (need_query if fit_query is query else self._measure(fit_query))
         share_a, share_b = _shares(need_a, need_b, left)
-        return Fitted(fit_query, self._cut(a, need_a, share_a), self._cut(b, need_b, share_b), cut=True)
+        return Fitted(
+            fit_query, self._shorten(a, need_a, share_a), self._shorten(b, need_b, share_b), cut=True
+        )
 
     def _cut(self, text: str, need: int, limit: int) -> str:
         """`text` if it fits into `limit` tokens, else its head and tail; empty if not even the mark fits."""
         if need <= limit:
             return text
         best, low, high = self._mark_alone(text, limit), 0, len(text)
-        keep = len(text) * limit // need  # as if tokens were spread evenly
-        while high - low > 1 + len(text) // 256:
+        fine = step = 1 + len(text) // 256
+        # As if tokens were spread evenly, which is nearly right: so look close by first, then ever further off.
+        keep = len(text) * limit // need
+        while high - low > fine:
             trial = _middle_cut(text, keep)
             # Trials are measured without the cache: they would push whole responses out of it.
             if self._measure(trial) <= limit:
                 best, low = trial, keep
             else:
                 high = keep
-            keep = (low + high) // 2
+            if low and high < len(text):
+                keep = (low + high) // 2
+            else:
+                keep = min(low + step, high - 1) if low else max(high - step, 1)
+                step *= 2
         return best
 
     def _mark_alone(self, text: str, limit: int) -> str:

@@ -44,14 +44,25 @@ class Fleet:
         model: the model that a replica must serve to be in.
         api_key: sent as a bearer token, never logged.
         timeout: seconds of one exchange.
+        outage: seconds that requests wait for a replica when all are down, counted from the last one's going: a judge
+            that stays away costs that once, and not again for every request.
         probe_wait: seconds before a replica that was put aside is probed first.
     """
 
     def __init__(
-        self, urls: Sequence[str], model: str, *, api_key: str | None, timeout: float, probe_wait: float
+        self,
+        urls: Sequence[str],
+        model: str,
+        *,
+        api_key: str | None,
+        timeout: float,
+        outage: float,
+        probe_wait: float,
     ) -> None:
         self._model = model
         self._timeout = timeout
+        self._outage = outage
+        self._down_since: float | None = None
         self._headers = {"Content-Type": "application/json"}
         if api_key:
             self._headers["Authorization"] = f"Bearer {api_key.strip()}"
@@ -178,11 +189,13 @@ class Fleet:
         """Wait until a replica is in.
 
         Raises:
-            TimeoutError: none was, within `seconds`.
+            TimeoutError: none was, within `seconds` or the outage that is waited for.
         """
         if not self._router.available:
+            now = self.open().time()
+            down = now - (self._down_since if self._down_since is not None else now)
             self._back.clear()
-            async with asyncio.timeout(seconds):
+            async with asyncio.timeout(max(0.0, min(seconds, self._outage - down))):
                 await self._back.wait()
 
     async def aclose(self) -> None:
@@ -198,11 +211,14 @@ class Fleet:
 
     def _went_aside(self, replica: Replica, failed: Failed) -> None:
         logger.warning("judge %s is put aside and probed until it is back: %s", replica.url, failed)
+        if not self._router.available and self._down_since is None:
+            self._down_since = self.open().time()
         if self._prober is None or self._prober.done():
             self._prober = self.open().create_task(self._keep_probing(), name="rrm judge probes")
 
     def _came_back(self, replica: Replica) -> None:
         logger.warning("judge %s is back", replica.url)
+        self._down_since = None
         self._back.set()
 
     async def _keep_probing(self) -> None:

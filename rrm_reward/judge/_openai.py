@@ -14,7 +14,8 @@ And a retry is spent on each try that reached a server and failed; being refused
 patience (429, 503) spends none.
 
 Replicas that fail are put aside and probed (``GET /models``) until they serve the model again; see
-`_routing`.
+`_routing`. A judge that is down altogether is waited for as long as one request lasts, once: after that,
+requests fail at once until a probe finds it again, and a dead judge costs a run minutes and not a day.
 """
 
 from __future__ import annotations
@@ -69,8 +70,10 @@ class OpenAIBackend:
         probe_wait: float = 0.5,
         sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
     ) -> None:
-        self._fleet = Fleet(urls, model, api_key=api_key, timeout=timeout, probe_wait=probe_wait)
         self._patience = PATIENCE * timeout
+        self._fleet = Fleet(
+            urls, model, api_key=api_key, timeout=timeout, outage=self._patience, probe_wait=probe_wait
+        )
         self._retries = retries
         self._encoder = RequestEncoder(model, extra_body or {})
         self._context_tokens = context_tokens

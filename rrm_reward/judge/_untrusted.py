@@ -155,14 +155,18 @@ def neutralise(text: str, special_tokens: Collection[str] = ()) -> str:
 _UNENCODABLE = re.compile("[\x00\ud800-\udfff]")
 _LINE_BREAKS = "\n\x0b\x0c\x1c\x1d\x1e\x85\u2028\u2029"
 _INVISIBLE_LETTERS = "\u115f\u1160\u3164\uffa0\ufffd"
+_MANY = 16
+"""Kinds of folding characters beyond which one slow pass is cheaper than a fast one for each kind."""
 
 
 def _folded(text: str) -> str:
     """The copy that is searched; the text itself where no character folds to something else."""
-    for char in set(text):
-        if _fold(char) != char:
-            # What a character folds to folds to itself, so one replacement never undoes another.
-            text = text.replace(char, _fold(char))
+    folds = {char: _fold(char) for char in set(text) if _fold(char) != char}
+    if len(folds) > _MANY:
+        return text.translate({ord(char): fold for char, fold in folds.items()})
+    for char, fold in folds.items():
+        # What a character folds to folds to itself, so one replacement never undoes another.
+        text = text.replace(char, fold)
     return text
 
 

@@ -100,7 +100,7 @@ def decode_answer(payload: bytes) -> list[Completion]:
             completions.append(
                 Completion(
                     _text(message.get("content")),
-                    choice.get("finish_reason") or "stop",
+                    str(choice.get("finish_reason") or "stop"),
                     prompt_tokens,
                     share + rest,
                     message.get("reasoning_content") or message.get("reasoning") or None,
@@ -122,8 +122,9 @@ def _text(content: object) -> str:
 
 
 def decode_models(payload: bytes) -> dict[str, int | None]:
-    """Served model names, and their context lengths where the server tells (vLLM's and SGLang's
-    ``max_model_len``).
+    """Served model names, and their context lengths where the server tells.
+
+    That is ``max_model_len`` of vLLM and SGLang.
 
     Raises:
         ValueError: this is not a list of models.
@@ -136,9 +137,12 @@ def decode_models(payload: bytes) -> dict[str, int | None]:
 
 
 def retry_after(value: str | None) -> float | None:
-    """Seconds of a Retry-After header; None without one, and for a date (which needs a common clock)."""
+    """Seconds of a Retry-After header; None without one, and for a date (which needs a common clock).
+
+    None for 0 as well: busy retries have no other bound than the deadline, and none in between would be a flood.
+    """
     try:
         seconds = float(value) if value is not None else None
     except ValueError:
         return None
-    return seconds if seconds is not None and 0 <= seconds < float("inf") else None
+    return seconds if seconds is not None and 0 < seconds < float("inf") else None

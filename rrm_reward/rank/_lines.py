@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from rrm_reward.errors import InputError
+from rrm_reward.judge import render_query
 from rrm_reward.types import FloatArray, Group, GroupResult
 
 _KINDS = {dict: "an object", list: "a list", str: "a string", bool: "a boolean", type(None): "null"}
@@ -81,6 +82,8 @@ def _record(raw: bytes) -> dict[str, Any]:
         raise InputError(f"not JSON: {error.msg} at column {error.colno}") from None
     except RecursionError:
         raise InputError("not JSON that can be read: nested too deeply") from None
+    except ValueError:
+        raise InputError("not JSON that can be read: a number of thousands of digits") from None
     if not isinstance(record, dict):
         raise InputError(f"must be an object with id, query and responses, not {_kind(record)}")
     return record
@@ -109,12 +112,7 @@ def _query(record: Mapping[str, Any]) -> str | list[dict[str, Any]]:
         raise InputError(f"query must be a string or a list of chat messages, not {_kind(query)}")
     if not query:
         raise InputError("query is empty")
-    for k, message in enumerate(query):
-        if not isinstance(message, dict):
-            raise InputError(f"query[{k}] must be an object with role and content, not {_kind(message)}")
-        for name in ("role", "content"):
-            if not isinstance(message.get(name), str):
-                raise InputError(f"query[{k}].{name} must be a string, not {_kind(message.get(name))}")
+    render_query(query)  # names the message and the field that the judge could not read
     return query
 
 

@@ -13,7 +13,6 @@ and the strengths of every connected part sum to zero.
 from __future__ import annotations
 
 from dataclasses import dataclass
-
 from typing import Any
 
 import numpy as np

@@ -98,8 +98,7 @@ class BracketSchedule(Schedule):
     """Plays a plan; the seed decides which response stands at which place."""
 
     _UNDECIDED: ClassVar[str]
-    """Where the one goes whom a coin has put out: ``out`` (its bracket ends) or ``loser`` (as a loser
-    would)."""
+    """Where the one goes whom a coin has put out: ``out`` (nowhere) or ``loser`` (as a loser would)."""
 
     def __init__(self, n: int, seed: int, plan: Plan) -> None:
         super().__init__(n, seed)

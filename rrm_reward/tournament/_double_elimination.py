@@ -8,8 +8,7 @@ from rrm_reward.tournament._bracket import BracketSchedule, Plan, knockout_round
 
 
 class DoubleElimination(BracketSchedule):
-    """A knockout whose losers play on in a second bracket, and whose two winners play one final: 2n-2
-    matches.
+    """A knockout whose losers play on in a bracket of their own; the two winners play one final: 2n-2 matches.
 
     One final, not two: a second one would repeat a pair that the ratings know already, for one more step of
     waiting. Who was put out by a coin (see `_bracket`) goes where a loser goes: it keeps on playing, and

@@ -38,8 +38,7 @@ class FixedPairs(Schedule):
 
 
 def orient(n: int, pairs: Sequence[Pair]) -> tuple[Pair, ...]:
-    """Turn the pairs so that every response is first as often as second, give or take one, in any set of
-    pairs.
+    """Turn the pairs so that every response is first as often as second, give or take one.
 
     Every set of edges can be directed so that in- and out-degree differ by at most one everywhere: join the
     vertices of odd degree through an extra vertex, and walk along closed trails until no edge is left

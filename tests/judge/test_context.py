@@ -199,6 +199,16 @@ def test_the_counter_is_called_a_logarithm_of_times_to_cut() -> None:
     assert count.calls <= 3 + 2 * 12
 
 
+def test_a_cut_is_found_in_a_few_counts_and_remembered_over_matches() -> None:
+    count = CountedCalls()
+    fit = ContextFit(3000, count)
+    texts = [f"{letter}bc, " * 20_000 for letter in "abcd"]
+    for a in texts:
+        for b in texts:
+            fit.fit("q", a, b)
+    assert count.calls <= 1 + 5 * len(texts)
+
+
 def test_the_count_of_a_text_is_remembered_over_matches() -> None:
     count = CountedCalls()
     fit = ContextFit(2500, count)

@@ -132,6 +132,12 @@ def test_content_may_be_null_missing_or_a_list_of_parts() -> None:
     assert completions[0].finish_reason == "stop"
 
 
+def test_a_finish_reason_is_text_whatever_the_server_makes_of_it() -> None:
+    body = {"choices": [{"message": {"content": "x"}, "finish_reason": {"type": "stop"}}]}
+    [completion] = decode_answer(json.dumps(body).encode())
+    assert isinstance(completion.finish_reason, str)
+
+
 @pytest.mark.parametrize(
     "payload", [b"", b"<html>", b"[]", b"null", b'{"error": "x"}', b'{"choices": []}', b'{"choices": [1]}']
 )
@@ -158,6 +164,7 @@ def test_each_status_means_one_thing(status: int, fault: Fault) -> None:
     [
         ("2", 2.0),
         ("0.5", 0.5),
+        ("0", None),
         (None, None),
         ("Wed, 21 Oct 2026 07:28:00 GMT", None),
         ("-1", None),
@@ -270,6 +277,21 @@ async def test_a_busy_server_is_waited_for_as_long_as_it_says_and_costs_no_retry
     assert all(0.4 <= wait <= 0.6 for wait in seconds)
 
 
+async def test_a_busy_server_that_asks_for_no_pause_is_not_flooded() -> None:
+    async with LoopbackJudge(faults=Faults(status=429, retry_after="0")) as server:
+        seconds: list[float] = []
+
+        async def pause(wait: float) -> None:
+            seconds.append(wait)
+            if len(seconds) == 4:
+                server.faults = Faults()
+
+        backend = make(server.url, sleep=pause)
+        assert await ask(backend) == [2]
+        await backend.aclose()
+    assert all(wait >= 0.25 * 2**k for k, wait in enumerate(seconds))
+
+
 async def test_a_server_that_asks_for_more_patience_than_there_is_fails_at_once() -> None:
     async with LoopbackJudge(faults=Faults(status=429, retry_after="3600")) as server:
         backend = make(server.url)
@@ -361,6 +383,25 @@ async def test_a_judge_that_is_restarted_loses_no_vote() -> None:
         assert not any(call.done() for call in late), "they wait, they do not fail"
         await server.start()
         assert await asyncio.gather(*calls, *late) == [[2]] * 40
+        await backend.aclose()
+
+
+async def test_a_judge_that_stays_away_is_waited_for_once_and_not_by_every_request() -> None:
+    async with LoopbackJudge() as server:
+        backend = make(server.url, timeout=0.3)
+        await backend.start()
+        await server.stop()
+        waits = []
+        for _ in range(3):
+            began = time.monotonic()
+            with pytest.raises(BackendError, match="no replica came back"):
+                await ask(backend)
+            waits.append(time.monotonic() - began)
+        assert waits[0] > 0.7
+        assert max(waits[1:]) < 0.2
+        await server.start()
+        await until(lambda: backend._fleet._router.available)
+        assert await ask(backend) == [2]
         await backend.aclose()
 
 

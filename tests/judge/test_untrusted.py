@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+import time
 import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
@@ -374,3 +375,11 @@ def test_the_full_view_shows_the_reasoning_as_plain_text() -> None:
 def test_an_unknown_view_is_refused() -> None:
     with pytest.raises(ConfigError, match=r"judge\.response_view='half'"):
         make_view("half")
+
+
+def test_a_text_of_every_script_costs_milliseconds() -> None:
+    text = "".join(map(chr, range(0x20, 0xD800)))
+    neutralise(text)  # folds are remembered
+    began = time.perf_counter()
+    neutralise(text)
+    assert time.perf_counter() - began < 0.5

@@ -164,6 +164,14 @@ async def test_a_wrong_setting_is_told_by_key_value_and_fix(judge: LoopbackJudge
     assert "knockout" in fix
 
 
+async def test_a_log_that_cannot_be_written_is_told_by_its_key(make_hub: MakeHub, tmp_path: Path) -> None:
+    wrong = await make_hub(log=str(tmp_path / "no such folder/samples.jsonl")).ready()
+    assert wrong is not None
+    key, _, fix = wrong
+    assert key == "rrm_verl.log"
+    assert "a folder that exists there" in fix
+
+
 async def test_every_sample_is_written_down(make_hub: MakeHub, tmp_path: Path) -> None:
     log = tmp_path / "samples.jsonl"
     hub = make_hub(log=str(log))

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from omegaconf import DictConfig, OmegaConf
 
 from recipes.miniature.verl_cpu.launch import ROOT
-from rrm_reward.integrations.verl.check import main
+from rrm_reward.integrations.verl.check import check_config, compose_config, main
 from tests.support.running_judge import running_judge
+from tests.verl.runs import REWARD_MANAGER
 
 RECIPES = ROOT / "recipes/verl"
 VARIANTS = {
@@ -31,8 +34,6 @@ def compose_and_check(folder: str, variants: list[list[str]]) -> list[list[objec
     from verl.experimental.reward_loop.reward_loop import migrate_legacy_reward_impl
     from verl.trainer.ppo.utils import need_critic, need_reference_policy
     from verl.utils.config import validate_config
-
-    from rrm_reward.integrations.verl.check import check_config, compose_config
 
     found: list[list[object]] = []
     for overrides in variants:
@@ -67,6 +68,19 @@ def test_every_variant_passes_the_checks_of_verl_08(verl08: Path) -> None:
     assert json.loads(done.stdout.splitlines()[-1]) == list(VARIANTS.values())
 
 
+@pytest.mark.parametrize("page", ["README.md", "docs/verl.md"])
+def test_the_lines_of_the_documentation_work_when_merged_into_verls_own_config(page: str) -> None:
+    import verl.trainer
+
+    own = compose_config(Path(verl.trainer.__file__).parent / "config", "ppo_trainer", [])
+    lines = re.findall(r"```yaml\n(.*?)```", (ROOT / page).read_text(), re.DOTALL)
+    assert len(lines) == 1
+    OmegaConf.set_struct(own, False)
+    merged = OmegaConf.merge(own, OmegaConf.create(lines[0]))
+    assert isinstance(merged, DictConfig)
+    assert check_config(merged).rollouts == 8
+
+
 @pytest.fixture
 def check(capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str]]:
     """`rrm_reward.integrations.verl.check` on the recipe: exit code and everything it said."""
@@ -91,6 +105,17 @@ def test_the_check_asks_the_judge(check: Callable[..., tuple[int, str]]) -> None
         assert "no verdict on a simple comparison" in said
 
 
+def test_a_run_of_overrides_alone_is_checked_against_verls_own_config(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with running_judge() as judge:
+        overrides = [*REWARD_MANAGER, f'+rrm.judge.urls=["{judge.url}"]', "+rrm.judge.model=RRM-7B"]
+        assert main([*overrides, "actor_rollout_ref.rollout.n=4", "data.train_batch_size=64"]) == 0
+        assert "groups of 4, round_robin" in capsys.readouterr().out
+        assert main(overrides) == 1
+        assert "actor_rollout_ref.rollout.n=1: a group of one" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("overrides", "expected"),
     [
@@ -112,5 +137,24 @@ def test_the_check_names_what_is_wrong(
     assert expected in said
 
 
-def test_the_launch_script_is_valid_shell() -> None:
-    subprocess.run(["bash", "-n", RECIPES / "run_webinstruct.sh"], check=True)
+def test_the_launch_script_waits_for_the_judge_checks_and_starts_the_trainer(tmp_path: Path) -> None:
+    called = tmp_path / "called"
+    for name, code in (("curl", f"grep -q curl {called}"), ("python3", "true"), ("sleep", "true")):
+        program = tmp_path / name
+        program.write_text(f'#!/bin/sh\n{code}; code=$?\necho {name} "$@" >> {called}\nexit $code\n')
+        program.chmod(0o755)
+    urls = "http://one:8000/v1,http://two:8000/v1"
+    environment = {"PATH": f"{tmp_path}:/usr/bin:/bin", "JUDGE_URL": urls}
+    command = [RECIPES / "run_webinstruct.sh", "rrm/schedule=knockout"]
+    subprocess.run(command, env=environment, check=True, capture_output=True)
+    first, pause, second, check, train = called.read_text().splitlines()
+    assert first == second
+    assert first.endswith("http://one:8000/v1/models")
+    assert pause.startswith("sleep")
+    assert check.startswith("python3 -m rrm_reward.integrations.verl.check --config-path=")
+    assert train.startswith("python3 -m verl.trainer.main_ppo --config-path=")
+    assert check.split()[3:] == train.split()[3:]
+    overrides = train.split()[5:]
+    assert overrides == [f"rrm.judge.urls=[{urls}]", "rrm/schedule=knockout"]
+    found = compose_config(RECIPES, "webinstruct_rrm", overrides).rrm.judge.urls
+    assert list(found) == urls.split(",")

@@ -140,6 +140,25 @@ async def test_validation_by_rule_reports_accuracy(make_manager: Callable[..., A
         assert result["reward_extra_info"]["acc"] == accuracy
 
 
+async def test_a_rule_that_says_score_and_accuracy_is_believed_in_both(
+    make_manager: Callable[..., Any], tokenizer: Any
+) -> None:
+    from verl.utils.reward_score import default_compute_score
+
+    manager = make_manager(default_compute_score, rrm_verl={"validation": "rule"})
+    for answer, score, accuracy in (("4", 1.0, 1.0), ("5", -1.0, 0.0)):
+        one = row(
+            tokenizer,
+            "Answer: 4",
+            split="val",
+            data_source="math_dapo",
+            reward_model={"ground_truth": answer},
+        )
+        result = await manager.run_single(one)
+        assert result["reward_score"] == score
+        assert result["reward_extra_info"]["acc"] == accuracy
+
+
 @pytest.mark.parametrize("policy", ["reference", "rule", "zero"])
 async def test_every_row_brings_the_same_finite_numbers(
     make_manager: Callable[..., Any], tokenizer: Any, judge: LoopbackJudge, policy: str

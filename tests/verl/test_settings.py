@@ -60,12 +60,54 @@ def test_a_plain_config_passes() -> None:
         ({"rrm_verl": {"hub_timeout": 0}}, "rrm_verl.hub_timeout"),
         ({"rrm_verl": {"hub_timeout": "soon"}}, "rrm_verl"),
         ({"algorithm__adv_estimator": "remax"}, "algorithm.adv_estimator"),
+        ({"actor_rollout_ref__rollout__n": 1}, "actor_rollout_ref.rollout.n"),
+        ({"reward__reward_model": {"enable": True}}, "reward.reward_model.enable"),
+        ({"algorithm__filter_groups": {"enable": True, "metric": "acc"}}, "algorithm.filter_groups.metric"),
     ],
 )
 def test_a_mistake_is_named_by_its_key(changes: dict[str, Any], key: str) -> None:
     with pytest.raises(ConfigError) as caught:
         read_settings(verl_config(**changes))
     assert caught.value.key == key
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"actor_rollout_ref__rollout__n": 1, "trainer__val_only": True},
+        {"algorithm__filter_groups": {"enable": True, "metric": "reward"}},
+        {"algorithm__filter_groups": {"enable": False, "metric": "acc"}},
+        {"reward__reward_model": {"enable": False}},
+    ],
+)
+def test_settings_of_verl_that_can_work_are_let_through(changes: dict[str, Any]) -> None:
+    read_settings(verl_config(**changes))
+
+
+@pytest.mark.parametrize(
+    ("changes", "rollouts"),
+    [
+        ({}, 1200),
+        ({"data__gen_batch_size": 1}, 1200),
+        ({"data__gen_batch_size": 300}, 2400),
+        ({"trainer__v1": {"trainer_mode": "sync"}}, 1200),
+        ({"trainer__v1": {"trainer_mode": "colocate_async"}}, 2400),
+        (
+            {"trainer__v1": {"trainer_mode": "separate_async", "separate_async": {"num_warmup_batches": 2}}},
+            3600,
+        ),
+        (
+            {"algorithm__filter_groups": {"enable": True, "metric": "reward", "max_inflight_gen_batches": 4}},
+            4800,
+        ),
+    ],
+)
+def test_reward_workers_are_counted_for_all_rollouts_that_can_wait_at_once(
+    changes: dict[str, Any], rollouts: int
+) -> None:
+    config = verl_config(data__train_batch_size=150, reward__num_workers=1, **changes)
+    with pytest.raises(ConfigError, match=rf"up to {rollouts} rollouts wait"):
+        checked(config)
 
 
 def test_siblings_that_would_wait_for_each_other_for_ever_are_refused() -> None:

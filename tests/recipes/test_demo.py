@@ -1,0 +1,67 @@
+"""`make demo`, but for the run itself, which `make demo` is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from recipes.miniature import demo
+from recipes.miniature.demo import Clock, Setting, clear
+
+
+def test_an_earlier_run_makes_room_and_nothing_else_is_ever_deleted(tmp_path: Path) -> None:
+    out = tmp_path / "out/demo"
+    clear(out)
+    (out / "data").mkdir()
+    (out / "log.txt").write_text("an earlier run")
+    clear(out)
+    assert list(out.iterdir()) == []
+    (tmp_path / "thesis.tex").write_text("years of work")
+    with pytest.raises(SystemExit, match="something else"):
+        clear(tmp_path)
+    assert (tmp_path / "thesis.tex").exists()
+
+
+def test_a_line_of_progress_comes_while_the_judge_is_measured(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(demo, "TICK_SECONDS", 0.5)
+    scores = demo.judge_accuracy(Setting(seed=0, judge="rrm"), Clock())
+    assert scores["made_up_mistakes"] > 0.8
+    assert capsys.readouterr().out.count("measuring the judge") > 2
+
+
+@pytest.mark.trainer
+def test_the_demo_teaches_a_policy_to_sort_without_an_answer(tmp_path):
+    """`make demo`, whole: verl, the reward manager, the small RRM, the summary and the plot."""
+    out = tmp_path / "demo"
+    began = time.monotonic()
+    child = subprocess.Popen(
+        [sys.executable, "-m", "recipes.miniature.demo", "--seed", "1", "--out", str(out)],
+        cwd=Path(__file__).parents[2],
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert child.stdout is not None
+    lines, longest, last = [], 0.0, began
+    for line in child.stdout:
+        longest, last = max(longest, time.monotonic() - last), time.monotonic()
+        lines.append(line)
+    child.stdout.close()
+    assert child.wait() == 0, "".join(lines)
+    assert longest < 20, "a line every ten seconds, twice that on a loaded machine"
+    summary = json.loads((out / "summary.json").read_text())
+    assert summary["accuracy_after"] - summary["accuracy_before"] >= 0.2
+    assert summary["judge_accuracy"] > 0.85
+    assert summary["comparisons"] > 100
+    assert summary["missing"] / summary["comparisons"] < 0.05
+    assert summary["steps"] == 50
+    assert sum(summary["seconds"][stage] for stage in ("start", "training", "evaluation")) > 0
+    assert (out / "curve.png").read_bytes().startswith(b"\x89PNG")
+    assert all(row["reward_model"]["ground_truth"] == "" for row in pyarrow_rows(out / "data" / "train.parquet"))
+    assert "without ever seeing an answer" in "".join(lines)
+
+
+def pyarrow_rows(path):
+    return pyarrow.parquet.read_table(path).to_pylist()
