@@ -147,7 +147,8 @@ class OpenGroup:
     def seed(self, pairing: Pairing) -> int:
         """Of everything random in a comparison: follows from the one seed, the query and the two views."""
         a, b = pairing
-        return derive_seed(self._seeds[a], self._seeds[b])
+        # Both are hashes already; an odd factor keeps (a, b) apart from (b, a).
+        return (self._seeds[a] * 0x9E3779B97F4A7C15 + self._seeds[b]) % 2**63
 
     def record(self, pairing: Pairing, judgment: Judgment) -> None:
         """A match came to this. Nothing happens if the group was closed meanwhile."""

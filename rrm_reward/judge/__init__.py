@@ -12,7 +12,6 @@ from rrm_reward.judge._health import JudgeCounts
 from rrm_reward.judge._judge import Judge
 from rrm_reward.judge._openai import OpenAIBackend
 from rrm_reward.judge._prompt import build_messages, render_query
-from rrm_reward.judge._transformers import TransformersBackend
 from rrm_reward.judge._untrusted import make_view, neutralise, special_tokens_of
 from rrm_reward.judge._verdict import parse_verdict
 
@@ -29,7 +28,6 @@ __all__ = [
     "Message",
     "OpenAIBackend",
     "Sampling",
-    "TransformersBackend",
     "build_messages",
     "make_view",
     "neutralise",

@@ -8,7 +8,6 @@ from collections.abc import Callable
 from rrm_reward.config import JudgeConfig
 from rrm_reward.judge._backend import Backend
 from rrm_reward.judge._openai import OpenAIBackend
-from rrm_reward.judge._transformers import TransformersBackend
 
 
 def _openai(config: JudgeConfig) -> Backend:
@@ -24,6 +23,10 @@ def _openai(config: JudgeConfig) -> Backend:
 
 
 def _transformers(config: JudgeConfig) -> Backend:
+    from rrm_reward.judge._transformers import (
+        TransformersBackend,
+    )  # a program that asks servers needs none of it
+
     return TransformersBackend(
         config.model,
         tokenizer=config.tokenizer,

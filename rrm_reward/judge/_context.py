@@ -90,7 +90,10 @@ class ContextFit:
             text of n characters, and not at all where the number of bytes shows that everything fits.
         """
         budget = self.budget_tokens
-        if budget is None or _bytes(query) + _bytes(a) + _bytes(b) <= budget:
+        # No character has more than 4 bytes: most triples fit without a look at their texts.
+        if budget is None or 4 * (len(query) + len(a) + len(b)) <= budget:
+            return Fitted(query, a, b, cut=False)
+        if _bytes(query) + _bytes(a) + _bytes(b) <= budget:
             return Fitted(query, a, b, cut=False)
         need_query, need_a, need_b = self._count(query), self._count(a), self._count(b)
         if need_query + need_a + need_b <= budget:
@@ -131,6 +134,7 @@ class ContextFit:
         return mark if self._measure(mark) <= limit else ""
 
 
+@functools.lru_cache(maxsize=_CACHED_COUNTS)
 def _bytes(text: str) -> int:
     return len(text) if text.isascii() else len(text.encode("utf-8", "replace"))
 

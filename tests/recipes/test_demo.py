@@ -1,9 +1,15 @@
-"""`make demo`, but for the run itself, which `make demo` is."""
+"""`make demo`: its parts, and the whole."""
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
+import time
 from pathlib import Path
+from typing import Any
 
+import pyarrow.parquet
 import pytest
 
 from recipes.miniature import demo
@@ -33,7 +39,7 @@ def test_a_line_of_progress_comes_while_the_judge_is_measured(
 
 
 @pytest.mark.trainer
-def test_the_demo_teaches_a_policy_to_sort_without_an_answer(tmp_path):
+def test_the_demo_teaches_a_policy_to_sort_without_an_answer(tmp_path: Path) -> None:
     """`make demo`, whole: verl, the reward manager, the small RRM, the summary and the plot."""
     out = tmp_path / "demo"
     began = time.monotonic()
@@ -59,9 +65,9 @@ def test_the_demo_teaches_a_policy_to_sort_without_an_answer(tmp_path):
     assert summary["steps"] == 50
     assert sum(summary["seconds"][stage] for stage in ("start", "training", "evaluation")) > 0
     assert (out / "curve.png").read_bytes().startswith(b"\x89PNG")
-    assert all(row["reward_model"]["ground_truth"] == "" for row in pyarrow_rows(out / "data" / "train.parquet"))
+    assert all(row["reward_model"]["ground_truth"] == "" for row in rows(out / "data" / "train.parquet"))
     assert "without ever seeing an answer" in "".join(lines)
 
 
-def pyarrow_rows(path):
-    return pyarrow.parquet.read_table(path).to_pylist()
+def rows(file: Path) -> list[dict[str, Any]]:
+    return pyarrow.parquet.read_table(file).to_pylist()
