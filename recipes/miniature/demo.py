@@ -31,6 +31,7 @@ from recipes.miniature.verl_cpu.launch import CPURun
 from rrm_reward.record import read_groups
 
 CHECKPOINTS = Path(__file__).parent / "checkpoints"
+STEPS = 50
 TICK_SECONDS = 5.0
 VALIDATION_SAMPLES = 2
 """Of each held-out prompt. verl's own cost of a sample is what limits it, not the model's."""
@@ -47,7 +48,7 @@ class Setting:
 
     seed: int
     judge: str
-    steps: int = 50
+    steps: int = STEPS
     prompts: int = 8
     rollouts: int = 8
     validate_every: int = 25
@@ -240,7 +241,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--judge", choices=JUDGES, default="rrm")
     parser.add_argument("--out", type=Path, default=Path("out/demo"))
-    parser.add_argument("--steps", type=int, default=Setting.steps)
+    parser.add_argument("--steps", type=int, default=STEPS)
     arguments = parser.parse_args()
     setting = Setting(arguments.seed, arguments.judge, arguments.steps)
     out = arguments.out.resolve()

@@ -20,7 +20,7 @@ from pathlib import Path
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
-from recipes.miniature.sampling import ask, sample
+from recipes.miniature.sampling import Sample, ask, sample
 from recipes.miniature.task import (
     LONGEST_WRONG_ANSWER,
     JudgedPair,
@@ -49,12 +49,12 @@ class PolicyScore:
     Attributes:
         sampled: right answers at temperature 1, several samples a query.
         greedy: right answers without sampling, one a query.
-        digits: mean length of a sampled answer in characters; 3 is right.
+        length: mean tokens of a sampled answer; 3 is right.
     """
 
     sampled: Share
     greedy: Share
-    digits: float
+    length: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,18 +94,20 @@ def score_policy(
     torch.manual_seed(seed)
     queries = all_queries(held_out=True)
 
-    def answers(asked: Sequence[str], temperature: float) -> list[str]:
+    def answers(asked: Sequence[str], temperature: float) -> list[Sample]:
         prompts = [ask(query) for query in asked]
         limit = LONGEST_WRONG_ANSWER
-        drawn = sample(model, tokenizer, prompts, max_new_tokens=limit, temperature=temperature)
-        return [one.text for one in drawn]
+        return sample(model, tokenizer, prompts, max_new_tokens=limit, temperature=temperature)
+
+    def right(asked: Sequence[str], drawn: Sequence[Sample]) -> Share:
+        return _share([one.text == right_answer(query) for query, one in zip(asked, drawn, strict=True)])
 
     repeated = [query for query in queries for _ in range(samples_per_query)]
     sampled, greedy = answers(repeated, 1.0), answers(queries, 0.0)
     return PolicyScore(
-        _share([text == right_answer(query) for query, text in zip(repeated, sampled, strict=True)]),
-        _share([text == right_answer(query) for query, text in zip(queries, greedy, strict=True)]),
-        sum(map(len, sampled)) / len(sampled),
+        right(repeated, sampled),
+        right(queries, greedy),
+        sum(one.length for one in sampled) / len(sampled),
     )
 
 

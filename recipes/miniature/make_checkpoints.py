@@ -92,7 +92,7 @@ def make_checkpoints(checkpoints: Path, seed: int, base_recipe: BaseRecipe, rrm_
     rrm_seconds = say.seconds - base_seconds
     say("measuring")
     metrics = {
-        "command": "python -m recipes.miniature.make_checkpoints " + " ".join(sys.argv[1:]),
+        "command": " ".join(["python -m recipes.miniature.make_checkpoints", *sys.argv[1:]]),
         "seed": seed,
         "recipes": {"base": asdict(base_recipe), "rrm": asdict(rrm_recipe)},
         "parameters": sum(p.numel() for p in model.parameters()),

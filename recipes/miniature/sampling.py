@@ -22,12 +22,19 @@ class Sample:
     Attributes:
         prompt: token ids of the prompt.
         completion: token ids that were drawn, the end token included where the model got to it.
+        ended: whether the model got to the end token.
         text: the completion as text, without special tokens, as trainers and servers decode it.
     """
 
     prompt: list[int]
     completion: list[int]
+    ended: bool
     text: str
+
+    @property
+    def length(self) -> int:
+        """Tokens before the end token: 3 for a right answer."""
+        return len(self.completion) - self.ended
 
 
 def ask(query: str) -> Messages:
@@ -98,8 +105,8 @@ def sample(
             **how,
         )
         for prompt, row in zip(encoded, drawn[:, input_ids.shape[1] :].tolist(), strict=True):
-            ended = row.index(tokenizer.eos_token_id) if tokenizer.eos_token_id in row else len(row)
-            samples.append(
-                Sample(prompt, row[: ended + 1], tokenizer.decode(row[:ended], skip_special_tokens=True))
-            )
+            ended = tokenizer.eos_token_id in row
+            said = row[: row.index(tokenizer.eos_token_id)] if ended else row
+            text = tokenizer.decode(said, skip_special_tokens=True)
+            samples.append(Sample(prompt, row[: len(said) + ended], ended, text))
     return samples

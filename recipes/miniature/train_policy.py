@@ -118,12 +118,10 @@ def train_policy(
         rewards = judged_rewards(judge, tokenizer, queries, groups, recipe.judge_temperature, rng)
         reinforce(policy, optimizer, samples, group_advantages(rewards, size))
         right += [drawn.text == right_answer(query) for drawn, query in zip(samples, repeated, strict=True)]
-        lengths += [len(drawn.text) for drawn in samples]
+        lengths += [drawn.length for drawn in samples]
         if step % 10 == 0:
             share, length = sum(right) / len(right), sum(lengths) / len(lengths)
-            print(
-                f"step {step:3d}: {share:.3f} of the samples right, {length:.2f} characters long", flush=True
-            )
+            print(f"step {step:3d}: {share:.3f} of the samples right, {length:.2f} tokens long", flush=True)
             right, lengths = [], []
 
 

@@ -126,7 +126,7 @@ def test_the_training_data_follow_from_the_seed(tmp_path):
 def test_the_base_policy_has_something_to_learn(base):
     score = score_policy(*base, samples_per_query=4)
     assert 0.25 < score.sampled.mean < 0.55
-    assert score.digits == pytest.approx(3.0, abs=0.3)
+    assert score.length == pytest.approx(3.0, abs=0.3)
 
 
 @pytest.mark.parametrize("temperature", [0.6, 1.0])
