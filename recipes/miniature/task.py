@@ -162,10 +162,10 @@ def slip(query: str, rng: random.Random) -> str:
 def wrong_answer(query: str, rng: random.Random) -> str:
     """A wrong answer of any kind: a slip, or what a policy finds when it is trained against a judge.
 
-    The second kind decides whether a judge is safe, and accuracy on slips does not show it. A judge that had met no
-    over-long answers was driven to prefer them; one that had met those was talked over by ``5o++----``: the policy
-    had learned to write the judge's own marks. Both judges named the right response in 99 of 100 slips, and both
-    policies ended at accuracy 0.
+    The second kind decides whether a judge is safe, and accuracy on slips does not show it. A judge that was right
+    on 94 % of them but had met no over-long answers let its policy run away in length; one that was right on 99 %
+    and had met those was talked over by ``5o++----``, for the policy had learned to write the judge's own marks.
+    Both policies ended at accuracy 0.
     """
     return _corrupted(query, _EXPLOITS if rng.random() < _EXPLOIT_SHARE else _SLIPS, rng)
 
