@@ -31,7 +31,7 @@ from recipes.miniature.verl_cpu.launch import CPURun
 from rrm_reward.record import read_groups
 
 CHECKPOINTS = Path(__file__).parent / "checkpoints"
-STEPS = 50
+STEPS = 40
 TICK_SECONDS = 5.0
 VALIDATION_SAMPLES = 2
 """Of each held-out prompt. verl's own cost of a sample is what limits it, not the model's."""
@@ -51,7 +51,7 @@ class Setting:
     steps: int = STEPS
     prompts: int = 8
     rollouts: int = 8
-    validate_every: int = 25
+    validate_every: int = 20
     limit_seconds: float = 400.0
 
 
@@ -94,6 +94,8 @@ def rrm_overrides(setting: Setting, out: Path) -> list[str]:
         "+rrm.rating.name=elo",
         f"+rrm.log.path={out}/judgments.sqlite",
         f"+rrm_verl.log={out}/samples.jsonl",
+        # on-policy, the rollout's log-probabilities are the trainer's own: a second pass would only cost time
+        "algorithm.rollout_correction.bypass_mode=True",
         # validation shows the true accuracy, sampled as in training: it must not be the judge's opinion
         "+rrm_verl.validation=rule",
         "reward.custom_reward_function.path=pkg://rrm_reward.integrations.verl.exact_match",

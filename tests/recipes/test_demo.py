@@ -62,7 +62,7 @@ def test_the_demo_teaches_a_policy_to_sort_without_an_answer(tmp_path: Path) -> 
     assert summary["judge_accuracy"] > 0.85
     assert summary["comparisons"] > 100
     assert summary["missing"] / summary["comparisons"] < 0.05
-    assert summary["steps"] == 50
+    assert summary["steps"] == demo.STEPS
     assert sum(summary["seconds"][stage] for stage in ("start", "training", "evaluation")) > 0
     assert (out / "curve.png").read_bytes().startswith(b"\x89PNG")
     assert all(row["reward_model"]["ground_truth"] == "" for row in rows(out / "data" / "train.parquet"))
