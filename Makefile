@@ -6,6 +6,8 @@ JUDGE ?= rrm
 OUT ?= out/demo
 export OMP_NUM_THREADS ?= 1
 export PYTHONUNBUFFERED = 1
+# A dozen processes of a run import the same modules: compile each once.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: demo test test-fast test-trainers lint format requirements checkpoints bench clean
 
