@@ -97,7 +97,8 @@ def main() -> int:
         pairs = write_groups(groups)
         with server(bodies, arguments.latency) as (process, url):
             concurrency = str(arguments.concurrency)
-            rank = [sys.executable, "-m", "rrm_reward.cli", "rank", str(groups), "--judge", url]
+            program = Path(sys.executable).with_name("rrm-reward")
+            rank = [str(program), "rank", str(groups), "--judge", url]
             rank += ["--model", "RRM-7B", "--concurrency", concurrency]
             bare = [sys.executable, "benchmarks/_bare_client.py", url, str(bodies), concurrency]
             cpu_seconds(rank)

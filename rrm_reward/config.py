@@ -173,7 +173,7 @@ def load(
             raise ConfigError(source, str(part), "expected a mapping of settings")
         _refuse_unknown(part, RRMConfig)
         try:
-            schema = OmegaConf.merge(schema, part)
+            schema = OmegaConf.unsafe_merge(schema, part)  # a copy the less; both are ours alone
         except OmegaConfBaseException as error:
             key = getattr(error, "full_key", None) or source
             raise ConfigError(

@@ -40,8 +40,8 @@ def draw_curve(
         file: to write, PNG.
         title: above the panels.
 
-    The mean Elo of a group is constant by construction, so the reward panel shows what moves: the best and worst
-    reward of a step. They come together as the rollouts of a prompt become equally good.
+    The mean Elo of a group is constant but for identical rollouts, so the reward panel shows what moves: the best and
+    worst reward of a step. They come together as the rollouts of a prompt become equally good.
     """
     import matplotlib
 
@@ -51,7 +51,7 @@ def draw_curve(
     figure, (reward, accuracy, length) = plt.subplots(3, 1, figsize=(7, 8), sharex=True, layout="constrained")
     worst, mean, best = (series(metrics, f"critic/score/{which}") for which in ("min", "mean", "max"))
     reward.fill_between(worst[0], worst[1], best[1], alpha=0.25, label="worst to best")
-    reward.plot(*mean, label="mean (constant by construction)")
+    reward.plot(*mean, label="mean")
     reward.set_ylabel("reward (400 Elo points)")
     reward.legend(loc="upper right", fontsize="small")
     accuracy.plot(list(training), list(training.values()), alpha=0.6, label="rollouts in training")
@@ -60,6 +60,7 @@ def draw_curve(
     accuracy.legend(loc="lower right", fontsize="small")
     length.plot(*series(metrics, "response_length/mean"))
     length.set(ylabel="response length (tokens)", xlabel="step")
+    length.set_ylim(bottom=0)
     figure.suptitle(title)
     figure.savefig(file, dpi=120)
     plt.close(figure)
