@@ -52,7 +52,7 @@ class Setting:
     prompts: int = 8
     rollouts: int = 8
     validate_every: int = 20
-    limit_seconds: float = 400.0
+    limit_seconds: float = 900.0
 
 
 class Clock:

@@ -16,6 +16,7 @@ rounds p to 0, 1, or 0.5 on a tie.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -34,6 +35,8 @@ from rrm_reward.judge._untrusted import make_view, neutralise, special_tokens_of
 from rrm_reward.judge._verdict import parse_verdict
 from rrm_reward.seeding import derive_seed
 from rrm_reward.types import NoVerdict, Query, Verdict, Vote
+
+logger = logging.getLogger(__name__)
 
 _ERROR = Verdict(None, NoVerdict.ERROR)
 _QUERIES = 1024
@@ -159,6 +162,11 @@ class Judge:
         context = self._context_tokens or getattr(self._backend, "context_tokens", None)
         if context is not None:
             self._fit = context_fit(context, self._sampling.max_tokens, tokenizer)
+        else:
+            logger.warning(
+                "the judge does not say how long its context is: pairs that are too long for it will be refused and "
+                "missing; set judge.context_tokens, and they are cut to fit"
+            )
         self._started = True
 
     async def aclose(self) -> None:

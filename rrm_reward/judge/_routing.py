@@ -61,7 +61,7 @@ class Router:
     """
 
     def __init__(
-        self, urls: Sequence[str], *, fail_after: int = 3, first_wait: float = 0.5, longest_wait: float = 15.0
+        self, urls: Sequence[str], *, fail_after: int = 3, first_wait: float = 0.5, longest_wait: float = 3.0
     ) -> None:
         if not urls:
             raise ValueError("a router needs at least one replica")

@@ -321,6 +321,17 @@ async def test_texts_that_exceed_the_context_are_cut_and_counted() -> None:
     assert len(server.bodies[0]["messages"][-1]["content"]) < 5000
 
 
+async def test_a_server_that_keeps_its_context_length_to_itself_is_a_warning(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async with LoopbackJudge(max_model_len=None) as server:
+        async with judging(server):
+            assert "set judge.context_tokens" in caplog.text
+        caplog.clear()
+        async with judging(server, context_tokens=32768):
+            assert caplog.text == ""
+
+
 async def test_a_context_without_room_for_a_prompt_is_refused_at_start() -> None:
     async with LoopbackJudge(max_model_len=8192) as server:
         judge = Judge(OpenAIBackend([server.url], "RRM-7B"))
