@@ -16,7 +16,7 @@ demo: .venv/.ready
 
 test: lint test-fast test-trainers
 
-test-fast: .venv/.ready
+test-fast: .venv/.ready .venv-verl08/.ready
 	.venv/bin/python -m pytest -q -n 2 -m "not trainer" --timeout 300
 
 test-trainers: .venv/.ready .venv-verl08/.ready
