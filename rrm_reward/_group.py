@@ -81,9 +81,7 @@ class GroupState:
         Raises:
             IndexError: slot is not in [0, n).
         """
-        if not 0 <= slot < self.n:
-            raise IndexError(f"slot {slot} of a group of {self.n}")
-        if slot in self._views or slot in self._failed:
+        if self._is_known(slot):
             return
         self._views[slot] = view
         standing = self._stands_for.get(view)
@@ -102,9 +100,7 @@ class GroupState:
         Raises:
             IndexError: slot is not in [0, n).
         """
-        if not 0 <= slot < self.n:
-            raise IndexError(f"slot {slot} of a group of {self.n}")
-        if slot in self._views or slot in self._failed:
+        if self._is_known(slot):
             return
         self._failed.add(slot)
         self._tournament.withdraw(slot)
@@ -115,7 +111,7 @@ class GroupState:
             self.withdraw(slot)
 
     def ready(self) -> list[Match]:
-        """Matches to be judged now, each handed out once (again only after `record` gave it back unplayed)."""
+        """Matches to be judged now, each handed out once (again only after `wanted` declined it)."""
         playable = []
         while matches := self._tournament.ready():
             for match in matches:
@@ -155,11 +151,15 @@ class GroupState:
         """Every recorded outcome by representative slots, in an order that no timing can change."""
         return sorted(self._tournament.outcomes, key=lambda o: (o.round, o.i, o.j))
 
+    def _is_known(self, slot: int) -> bool:
+        if not 0 <= slot < self.n:
+            raise IndexError(f"slot {slot} of a group of {self.n}")
+        return slot in self._views or slot in self._failed
+
     def _draw_again(self) -> None:
         for outcome in self._tournament.outcomes:
             pairing = (self._views[outcome.i], self._views[outcome.j])
-            votes = len(outcome.votes)
-            self._judged[pairing].append(Judgment(outcome.p, outcome.votes, votes))
+            self._judged[pairing].append(Judgment(outcome.p, outcome.votes, len(outcome.votes)))
         for pairing, matches in self._playing.items():
             self._orphans[pairing] += len(matches)
         self._playing.clear()
