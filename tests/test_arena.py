@@ -110,18 +110,19 @@ def test_requests_in_flight_stay_under_the_limit_over_all_groups(width, concurre
 
 
 def test_the_longest_chain_is_served_first():
-    """With one slot, an early group's last rounds go before a later group's first."""
+    """With one slot, both groups' first rounds go before either's second: neither final is left for the very end."""
     judge = QualityJudge()
+    groups = [Group(name, f"query {name}", [f"{text} of {name}" for text in TEXTS]) for name in ("a", "b")]
 
     async def main():
         players = arena(judge, "knockout", concurrency=1)
-        return await asyncio.gather(*(players.judge(Group(str(k), f"q{k}", TEXTS)) for k in range(2)))
+        return await asyncio.gather(*(players.judge(group) for group in groups))
 
     clock.run(main())
-    depths = len(judge.begun)
-    assert depths == 14
-    # Eight first-round matches before any semi-final, four of those before any final.
-    assert len({text for _, a, b in judge.begun[:8] for text in (a, b)}) == 8
+    served = "".join(text[-1] for _, text, _ in judge.begun)
+    assert len(served) == 14
+    assert served[:8].count("a") == served[:8].count("b") == 4
+    assert served[8:12].count("a") == served[8:12].count("b") == 2
 
 
 def test_a_deadline_closes_a_group_with_what_is_known_and_late_verdicts_are_ignored():
