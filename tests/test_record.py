@@ -41,6 +41,24 @@ def test_ratings_can_be_recomputed_from_the_log_without_the_judge(tmp_path):
         assert np.argmax(again.value) == np.argmax(result.rewards)
 
 
+def test_a_verdict_that_came_too_late_is_kept_but_rates_nobody(tmp_path):
+    path = tmp_path / "run.sqlite"
+    slow = QualityJudge(latency=lambda a, b: 100.0 if "0.1" in (a[:3], b[:3]) else 1.0)
+
+    async def main():
+        async with arena(slow, recorder=RunLog(path), group_timeout=10.0) as players:
+            result = await players.judge(Group("g", "q", ["0.1 a", "0.5 b", "0.9 c"]))
+            await asyncio.sleep(200)
+        return result
+
+    result = clock.run(main())
+    (group,) = read_groups(path)
+    assert len(group.outcomes) == len(result.outcomes) == 1
+    database = sqlite3.connect(path)
+    assert database.execute("SELECT late FROM matches ORDER BY key").fetchall() == [(0,), (1,), (1,)]
+    database.close()
+
+
 def test_several_runs_share_one_file(tmp_path):
     path = tmp_path / "run.sqlite"
     judge_and_log(path, 1)
