@@ -1,5 +1,6 @@
 """Nothing that was paid for is lost: the run log outlives a crash and can be rated again."""
 
+import asyncio
 import os
 import signal
 import sqlite3
