@@ -34,7 +34,7 @@ SETTINGS = {
     "--timeout": "judge.timeout",
     "--seed": "seed",
 }
-"""Options of ``rank`` that stand for a setting."""
+"""Options that stand for a setting, of every command that judges."""
 
 COLLECTIONS = (50_000, 10, 10)
 """Allocations between garbage collections. Python's 700 suit a small heap; ours is imports that stay and thousands
@@ -69,7 +69,7 @@ def _run(argv: Sequence[str] | None) -> int:
     overrides = [*getattr(arguments, "overrides", ()), *rest]
     if wrong := [text for text in overrides if text.startswith("-") or "=" not in text]:
         parser.error(f"unrecognized arguments: {' '.join(wrong)} (settings are written key=value)")
-    if overrides and arguments.command != "rank":
+    if overrides and not hasattr(arguments, "overrides"):
         parser.error(f"unrecognized arguments: {' '.join(overrides)}")
     try:
         if arguments.command == "rank":
@@ -111,17 +111,32 @@ def _add_rank(commands: Any) -> None:
         epilog="Exit code 1: some lines could not be judged; 2: the command or a setting is wrong.",
     )
     rank.add_argument("input", metavar="IN.jsonl", help="groups, one JSON object a line; - is standard input")
-    rank.add_argument(
-        "overrides", metavar="key=value", nargs="*", help="further settings, e.g. judge.top_p=0.9"
-    )
-    for option, key in SETTINGS.items():
-        metavar = METAVARS.get(option, option[2:].upper())
-        rank.add_argument(option, dest=key, metavar=metavar, help=_help(key))
-    rank.add_argument("--config", metavar="FILE", help="settings as YAML; options and key=value win over it")
+    _add_settings(rank)
     rank.add_argument(
         "--output", metavar="OUT.jsonl", help="a file that exists is continued; else standard output"
     )
     rank.add_argument("--dry-run", action="store_true", help="count comparisons and calls; ask nobody")
+
+
+def _add_settings(command: argparse.ArgumentParser) -> None:
+    """What every command that judges takes: short options, a file, ``key=value``."""
+    command.add_argument(
+        "overrides", metavar="key=value", nargs="*", help="further settings, e.g. judge.top_p=0.9"
+    )
+    for option, key in SETTINGS.items():
+        metavar = METAVARS.get(option, option[2:].upper())
+        command.add_argument(option, dest=key, metavar=metavar, help=_help(key))
+    command.add_argument(
+        "--config", metavar="FILE", help="settings as YAML; options and key=value win over it"
+    )
+
+
+def _settings(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Settings by key that were given as options."""
+    given: dict[str, Any] = {key: getattr(arguments, key) for key in SETTINGS.values()}
+    if given["judge.urls"] is not None:
+        given["judge.urls"] = given["judge.urls"].split(",")
+    return {key: value for key, value in given.items() if value is not None}
 
 
 def _add_data(commands: Any) -> None:
@@ -161,10 +176,7 @@ def _help(key: str) -> str:
 def _rank(arguments: argparse.Namespace, overrides: list[str]) -> int:
     from rrm_reward.rank import _command
 
-    given: dict[str, Any] = {key: getattr(arguments, key) for key in SETTINGS.values()}
-    if given["judge.urls"] is not None:
-        given["judge.urls"] = given["judge.urls"].split(",")
-    options = {key: value for key, value in given.items() if value is not None}
+    options = _settings(arguments)
     command = _command.Command(arguments.input, arguments.output, arguments.config, options, overrides)
     return SOME_FAILED if (command.dry_run() if arguments.dry_run else command.run()) else OK
 

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import difflib
 import functools
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, is_dataclass
 from pathlib import Path
@@ -22,6 +21,7 @@ from typing import Any, cast
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from rrm_reward._validate import validate
 from rrm_reward.errors import ConfigError
 
 
@@ -133,6 +133,23 @@ class LogConfig:
 
 
 @dataclass
+class ServiceConfig:
+    """What ``rrm-reward serve`` allows its clients."""
+
+    group_size: int | None = _setting(
+        None, "samples of a prompt (OpenRLHF's n_samples_per_prompt); /v1/openrlhf needs it"
+    )
+    token_env: str = _setting(
+        "RRM_REWARD_TOKEN", "environment variable that holds the token clients must send, if there is one"
+    )
+    anonymous: bool = _setting(False, "let everybody in from other machines, without a token")
+    max_body: int = _setting(16 * 2**20, "bytes of a request's body")
+    max_group: int = _setting(256, "responses of a group")
+    max_waiting: int = _setting(32768, "responses of all unfinished groups; beyond that new groups get 429")
+    drain: float = _setting(600.0, "seconds that open groups have to finish after SIGTERM")
+
+
+@dataclass
 class RRMConfig:
     """Everything."""
 
@@ -144,6 +161,7 @@ class RRMConfig:
     arena: ArenaConfig = field(default_factory=ArenaConfig)
     assembler: AssemblerConfig = field(default_factory=AssemblerConfig)
     log: LogConfig = field(default_factory=LogConfig)
+    service: ServiceConfig = field(default_factory=ServiceConfig)
 
 
 def load(
@@ -184,6 +202,31 @@ def load(
     return config
 
 
+def load_options(file: str | Path | None, options: Mapping[str, Any], overrides: Sequence[str]) -> RRMConfig:
+    """The tree of a command line.
+
+    Args:
+        file: the configuration file, if any.
+        options: settings by dotted key that were given as options; they win over the file.
+        overrides: settings as ``key=value``; they win over the file too, and may not repeat an option.
+
+    Raises:
+        ConfigError: as `load`, or a setting that is given twice.
+    """
+    tree: dict[str, Any] = {}
+    for key, value in options.items():
+        *sections, name = key.split(".")
+        node = tree
+        for section in sections:
+            node = node.setdefault(section, {})
+        node[name] = value
+    for override in overrides:
+        key, _, value = override.partition("=")
+        if key in options:
+            raise ConfigError(key, value, f"is given as an option too ({options[key]!r}); leave one out")
+    return load(file, overrides, tree)
+
+
 def _read(source: str, read: Callable[[], Any]) -> Any:
     """What `read` makes of a source: YAML that is none, and interpolations that lead nowhere, are named."""
     try:
@@ -216,71 +259,3 @@ def _refuse_unknown(part: DictConfig, schema: type, prefix: str = "") -> None:
         default = known[name].default_factory
         if isinstance(default, type) and is_dataclass(default) and isinstance(part[name], DictConfig):
             _refuse_unknown(part[name], default, f"{prefix}{name}.")
-
-
-def _one_of(key: str, value: str, allowed: Sequence[str]) -> None:
-    if value not in allowed:
-        raise ConfigError(key, value, f"choose one of {', '.join(allowed)}")
-
-
-def _at_least(key: str, value: float, low: float) -> None:
-    if not low <= value < math.inf:
-        raise ConfigError(key, value, f"must be at least {low}, and finite")
-
-
-def validate(config: RRMConfig) -> None:
-    """Find every mistake that can be found without a network or a model.
-
-    Raises:
-        ConfigError: the first mistake, with key, value and fix.
-    """
-    judge = config.judge
-    _one_of("judge.backend", judge.backend, ("openai", "transformers"))
-    _one_of("judge.order", judge.order, ("balanced", "random", "both"))
-    _one_of("judge.aggregate", judge.aggregate, ("share", "majority"))
-    _one_of("judge.response_view", judge.response_view, ("final", "full"))
-    if not judge.model:
-        raise ConfigError("judge.model", judge.model, "name the judge, for example Reward-Reasoning/RRM-7B")
-    if judge.backend == "openai":
-        if not judge.urls:
-            raise ConfigError(
-                "judge.urls", judge.urls, "give at least one base URL, for example [http://host:8000/v1]"
-            )
-        for url in judge.urls:
-            if not url.startswith(("http://", "https://")):
-                raise ConfigError("judge.urls", url, "must start with http:// or https://")
-            if not url.rstrip("/").endswith("/v1"):
-                raise ConfigError("judge.urls", url, f"must end in /v1: {url.rstrip('/')}/v1")
-    for key, value, low in (
-        ("seed", config.seed, 0),
-        ("judge.votes", judge.votes, 1),
-        ("judge.reasks", judge.reasks, 0),
-        ("judge.temperature", judge.temperature, 0.0),
-        ("judge.max_tokens", judge.max_tokens, 1),
-        ("judge.retries", judge.retries, 0),
-        ("judge.max_batch", judge.max_batch, 1),
-        ("arena.concurrency", config.arena.concurrency, 1),
-        ("assembler.max_groups", config.assembler.max_groups, 1),
-        ("assembler.remember", config.assembler.remember, 0),
-    ):
-        _at_least(key, value, low)
-    for key, seconds in (
-        ("judge.timeout", judge.timeout),
-        ("arena.group_timeout", config.arena.group_timeout),
-        ("assembler.member_timeout", config.assembler.member_timeout),
-        ("reward.clip", config.reward.clip),
-    ):
-        if seconds is not None and not 0 < seconds < math.inf:
-            raise ConfigError(key, seconds, "must be positive and finite")
-    if not 0 < judge.top_p <= 1:
-        raise ConfigError("judge.top_p", judge.top_p, "must lie in (0, 1]")
-    if judge.votes > 1 and judge.temperature == 0:
-        raise ConfigError(
-            "judge.votes", judge.votes, "greedy votes are all the same; raise judge.temperature"
-        )
-    if judge.context_tokens is not None and judge.context_tokens <= judge.max_tokens:
-        raise ConfigError(
-            "judge.max_tokens",
-            judge.max_tokens,
-            f"leaves no room for a prompt in a context of {judge.context_tokens}",
-        )

@@ -14,7 +14,7 @@ LAYERS = (
     ("types", "errors", "seeding"),
     ("options", "tournament", "rating", "reward", "judge"),
     ("_group", "_open_group", "metrics", "record", "arena"),
-    ("assembler", "config", "data"),
+    ("assembler", "config", "_validate", "data"),
     ("build",),
     ("rank", "service", "cluster", "integrations"),
     ("cli",),

@@ -14,7 +14,7 @@ from typing import Any, BinaryIO
 
 from rrm_reward.arena import Arena
 from rrm_reward.build import build_arena
-from rrm_reward.config import RRMConfig, load
+from rrm_reward.config import RRMConfig, load_options
 from rrm_reward.errors import ConfigError
 from rrm_reward.rank._drive import rank
 from rrm_reward.rank._file import OutputFile
@@ -77,24 +77,11 @@ class Command:
 
     def _config(self, placeholders: Mapping[str, str] | None = None) -> RRMConfig:
         """The settings; a dry run needs no judge and gets placeholders where none is named."""
-        tree: dict[str, Any] = {}
-        for key, value in self.options.items():
-            *sections, name = key.split(".")
-            node = tree
-            for section in sections:
-                node = node.setdefault(section, {})
-            node[name] = value
-        for override in self.overrides:
-            key, _, value = override.partition("=")
-            if key in self.options:
-                raise ConfigError(
-                    key, value, f"is given as an option too ({self.options[key]!r}); leave one out"
-                )
         overrides = [*self.overrides]
         missing = dict(placeholders or {})
         while True:
             try:
-                return load(self.file, overrides, tree)
+                return load_options(self.file, self.options, overrides)
             except ConfigError as error:
                 if error.value or error.key not in missing:
                     raise
