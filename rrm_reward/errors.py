@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from rrm_reward.redaction import redacted
+
 
 class RRMRewardError(Exception):
     """Base of every error that this package raises on purpose."""
@@ -12,12 +14,12 @@ class ConfigError(RRMRewardError, ValueError):
 
     Attributes:
         key: dotted path of the setting, for example ``judge.urls``.
-        value: what was given.
+        value: what was given; the message shows it without the credentials of URLs.
         fix: what to write instead.
     """
 
     def __init__(self, key: str, value: object, fix: str) -> None:
-        super().__init__(f"{key}={value!r}: {fix}")
+        super().__init__(redacted(f"{key}={value!r}: {fix}"))
         self.key = key
         self.value = value
         self.fix = fix

@@ -23,6 +23,7 @@ from typing import Any, Protocol
 
 from rrm_reward.errors import ConfigError
 from rrm_reward.judge import Judgment
+from rrm_reward.redaction import redacted_settings
 from rrm_reward.types import GroupResult, Match, NoVerdict, Outcome, Query, Verdict, Vote
 
 FLUSH_SECONDS = 0.5
@@ -94,7 +95,8 @@ class RunLog:
             self._database.execute("PRAGMA synchronous=NORMAL")
             self._database.executescript(_SCHEMA)
             cursor = self._database.execute(
-                "INSERT INTO run (started, config) VALUES (?, ?)", (time.time(), json.dumps(config))
+                "INSERT INTO run (started, config) VALUES (?, ?)",
+                (time.time(), json.dumps(redacted_settings(config))),
             )
         except (sqlite3.Error, OSError) as error:
             raise ConfigError("log.path", str(path), f"cannot be written as a run log ({error})") from error

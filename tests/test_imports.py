@@ -11,7 +11,7 @@ PACKAGE = Path(__file__).parents[1] / "rrm_reward"
 SHIMS = Path(__file__).parents[1] / "integrations"
 
 LAYERS = (
-    ("types", "errors", "seeding"),
+    ("types", "errors", "redaction", "seeding"),
     ("options", "tournament", "rating", "reward", "judge"),
     ("_group", "_open_group", "metrics", "record", "arena"),
     ("assembler", "config", "_validate", "data"),

@@ -5,16 +5,23 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 
+from yarl import URL
+
 from rrm_reward.config import JudgeConfig
+from rrm_reward.errors import ConfigError
 from rrm_reward.judge._backend import Backend
 from rrm_reward.judge._openai import OpenAIBackend
 
 
 def _openai(config: JudgeConfig) -> Backend:
+    key = os.environ.get(config.api_key_env)
+    if key and any(URL(url).user for url in config.urls):
+        fix = "the URL brings a user of its own; leave one of the two out"
+        raise ConfigError("judge.api_key_env", config.api_key_env, fix)
     return OpenAIBackend(
         config.urls,
         config.model,
-        api_key=os.environ.get(config.api_key_env),
+        api_key=key,
         timeout=config.timeout,
         retries=config.retries,
         extra_body=config.extra_body,

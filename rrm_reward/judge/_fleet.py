@@ -18,6 +18,7 @@ from rrm_reward.errors import ConfigError
 from rrm_reward.judge._backend import BackendError
 from rrm_reward.judge._routing import Replica, Router
 from rrm_reward.judge._wire import Fault, decode_models, fault_of, retry_after
+from rrm_reward.redaction import HIDDEN, redacted
 
 logger = logging.getLogger(__name__)
 
@@ -30,7 +31,7 @@ class Failed(Exception):
     """One exchange failed; `wait` is what the server asked for, in seconds."""
 
     def __init__(self, fault: Fault, reason: str, *, status: int = 0, wait: float | None = None) -> None:
-        super().__init__(reason)
+        super().__init__(redacted(reason))
         self.fault = fault
         self.status = status
         self.wait = wait
@@ -64,8 +65,9 @@ class Fleet:
         self._outage = outage
         self._down_since: float | None = None
         self._headers = {"Content-Type": "application/json"}
-        if api_key:
-            self._headers["Authorization"] = f"Bearer {api_key.strip()}"
+        self._key = api_key.strip() if api_key else ""
+        if self._key:
+            self._headers["Authorization"] = f"Bearer {self._key}"
         self._router = Router([url.rstrip("/") for url in urls], first_wait=probe_wait)
         self._chat = {r: URL(f"{r.url}/chat/completions") for r in self._router.replicas}
         self._session: aiohttp.ClientSession | None = None
@@ -114,7 +116,7 @@ class Fleet:
             if failed.fault is Fault.MISPLACED:
                 raise self._misplaced(replica, failed)
         if len(down) == len(replicas):
-            reasons = "; ".join(f"{replica.url}: {failed}" for replica, failed in down)
+            reasons = "; ".join(f"{replica.name}: {failed}" for replica, failed in down)
             urls = [replica.url for replica in replicas]
             raise ConfigError("judge.urls", urls, f"no judge answers ({reasons}); start it, or mend the URL")
         lengths = []
@@ -124,7 +126,7 @@ class Fleet:
             if self._model not in models:
                 served = ", ".join(models) or "nothing"
                 raise ConfigError(
-                    "judge.model", self._model, f"{replica.url} serves {served}; write that name"
+                    "judge.model", self._model, f"{replica.name} serves {served}; write that name"
                 )
             lengths.append(models[self._model])
         for replica, failed in down:
@@ -142,9 +144,7 @@ class Fleet:
     def _misplaced(self, replica: Replica, failed: Failed) -> ConfigError:
         if failed.status in (401, 403):
             given = "a key was sent" if "Authorization" in self._headers else "no key was sent"
-            fix = (
-                f"{replica.url} answers {failed.status}; put its key into the environment variable named here"
-            )
+            fix = f"{replica.name} answers {failed.status}; put its key into the environment variable named here"
             return ConfigError("judge.api_key_env", given, fix)
         return ConfigError("judge.urls", replica.url, f"not an OpenAI-compatible base URL ({failed})")
 
@@ -210,14 +210,14 @@ class Fleet:
             await session.close()
 
     def _went_aside(self, replica: Replica, failed: Failed) -> None:
-        logger.warning("judge %s is put aside and probed until it is back: %s", replica.url, failed)
+        logger.warning("judge %s is put aside and probed until it is back: %s", replica.name, failed)
         if not self._router.available and self._down_since is None:
             self._down_since = self.open().time()
         if self._prober is None or self._prober.done():
             self._prober = self.open().create_task(self._keep_probing(), name="rrm judge probes")
 
     def _came_back(self, replica: Replica) -> None:
-        logger.warning("judge %s is back", replica.url)
+        logger.warning("judge %s is back", replica.name)
         self._down_since = None
         self._back.set()
 
@@ -264,6 +264,8 @@ class Fleet:
             raise Failed(Fault.BROKEN, f"{type(error).__name__}: {error}") from error
         if response.status != 200:
             reason = f"HTTP {response.status} {payload[:200].decode('utf-8', 'replace')}"
+            if self._key:  # some servers say which key they do not like
+                reason = reason.replace(self._key, HIDDEN)
             wait = retry_after(response.headers.get("Retry-After"))
             raise Failed(fault_of(response.status), reason, status=response.status, wait=wait)
         return payload

@@ -162,7 +162,7 @@ class OpenAIBackend:
                 completions = await self._try(replica, body, n, remaining)
             except Failed as failed:
                 self._fleet.failed(replica, failed, began)
-                reason = f"{replica.url}: {failed}"
+                reason = f"{replica.name}: {failed}"
                 if failed.fault is Fault.REFUSED:
                     raise _Declined(reason) from failed
                 tries += failed.fault in (Fault.BROKEN, Fault.MISPLACED)

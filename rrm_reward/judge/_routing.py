@@ -20,6 +20,8 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
+from rrm_reward.redaction import redacted
+
 
 @dataclass(slots=True, eq=False)
 class Replica:
@@ -46,6 +48,11 @@ class Replica:
     probing: bool = False
     probe_at: float = 0.0
     wait: float = 0.0
+
+    @property
+    def name(self) -> str:
+        """The URL as messages may show it."""
+        return redacted(self.url)
 
 
 class Router:
