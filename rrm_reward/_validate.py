@@ -43,8 +43,9 @@ def validate(config: RRMConfig) -> None:
         for url in judge.urls:
             if not url.startswith(("http://", "https://")):
                 raise ConfigError("judge.urls", url, "must start with http:// or https://")
-            if not url.rstrip("/").endswith("/v1"):
-                raise ConfigError("judge.urls", url, f"must end in /v1: {url.rstrip('/')}/v1")
+            base = url.partition("?")[0].rstrip("/")
+            if not base.endswith("/v1"):
+                raise ConfigError("judge.urls", url, f"must end in /v1: {base}/v1")
     for key, value, low in (
         ("seed", config.seed, 0),
         ("judge.votes", judge.votes, 1),

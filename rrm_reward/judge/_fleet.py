@@ -1,4 +1,4 @@
-"""The replicas of a judge as one thing: the HTTP session, who is in, and the probes that bring them back.
+"""The replicas of a judge as one thing: its HTTP client, who is in, and the probes that bring them back.
 
 `_routing` decides, `_wire` reads; here is the network between them. A request is retried in `_openai`.
 """
@@ -6,25 +6,24 @@
 from __future__ import annotations
 
 import asyncio
-import errno
 import logging
 from collections.abc import Collection, Coroutine, Sequence
 from typing import Any
 
-import aiohttp
-from yarl import URL
-
 from rrm_reward.errors import ConfigError
 from rrm_reward.judge._backend import BackendError
+from rrm_reward.judge._client import Client, Unreachable
+from rrm_reward.judge._endpoint import Endpoint
+from rrm_reward.judge._reply import ReplyError
 from rrm_reward.judge._routing import Replica, Router
 from rrm_reward.judge._wire import Fault, decode_models, fault_of, retry_after
 from rrm_reward.redaction import HIDDEN, redacted
 
 logger = logging.getLogger(__name__)
 
-_CONNECT_SECONDS = 10.0
 _PROBE_SECONDS = 10.0
 _PROBE_TICK = 0.5
+_DESCRIBED = b"Content-Type: application/json\r\nContent-Length: "
 
 
 class Failed(Exception):
@@ -64,37 +63,34 @@ class Fleet:
         self._timeout = timeout
         self._outage = outage
         self._down_since: float | None = None
-        self._headers = {"Content-Type": "application/json"}
         self._key = api_key.strip() if api_key else ""
-        if self._key:
-            self._headers["Authorization"] = f"Bearer {self._key}"
+        endpoints = [Endpoint.parse(url, api_key=api_key) for url in urls]
         self._router = Router([url.rstrip("/") for url in urls], first_wait=probe_wait)
-        self._chat = {r: URL(f"{r.url}/chat/completions") for r in self._router.replicas}
-        self._session: aiohttp.ClientSession | None = None
+        self._endpoints = dict(zip(self._router.replicas, endpoints, strict=True))
+        # What requests begin with: all of it but the length of the body.
+        self._chat = {
+            replica: endpoint.head("POST", "/chat/completions") + _DESCRIBED
+            for replica, endpoint in self._endpoints.items()
+        }
+        self._client: Client | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._back = asyncio.Event()
         self._prober: asyncio.Task[None] | None = None
         self._closed = False
 
     def open(self) -> asyncio.AbstractEventLoop:
-        """Make the session, on first use; returns the loop it belongs to.
+        """Make the client, on first use; returns the loop it belongs to.
 
         Raises:
             RuntimeError: it belongs to another loop than the running one.
             BackendError: it was closed.
         """
         loop = asyncio.get_running_loop()
-        if self._session is None:
+        if self._client is None:
             if self._closed:
                 raise BackendError("the backend is closed")
             self._loop = loop
-            self._session = aiohttp.ClientSession(
-                # uvicorn, under vLLM and SGLang, closes idle connections after 5 s: do not race with it.
-                connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=4.0),
-                cookie_jar=aiohttp.DummyCookieJar(),
-                timeout=aiohttp.ClientTimeout(total=self._timeout, sock_connect=_CONNECT_SECONDS),
-                headers=self._headers,
-            )
+            self._client = Client()
         elif loop is not self._loop:
             raise RuntimeError("this backend belongs to another event loop; make one backend for each loop")
         return loop
@@ -143,7 +139,7 @@ class Fleet:
 
     def _misplaced(self, replica: Replica, failed: Failed) -> ConfigError:
         if failed.status in (401, 403):
-            given = "a key was sent" if "Authorization" in self._headers else "no key was sent"
+            given = "a key was sent" if self._endpoints[replica].authorized else "no key was sent"
             fix = f"{replica.name} answers {failed.status}; put its key into the environment variable named here"
             return ConfigError("judge.api_key_env", given, fix)
         return ConfigError("judge.urls", replica.url, f"not an OpenAI-compatible base URL ({failed})")
@@ -180,10 +176,8 @@ class Fleet:
         Raises:
             Failed: there is none within `seconds` or the timeout, whichever is less.
         """
-        if seconds < self._timeout:
-            limit = aiohttp.ClientTimeout(total=seconds, sock_connect=_CONNECT_SECONDS)
-            return await self._exchange("POST", self._chat[replica], data=body, timeout=limit)
-        return await self._exchange("POST", self._chat[replica], data=body)
+        request = b"%b%d\r\n\r\n%b" % (self._chat[replica], len(body), body)
+        return await self._exchange(replica, request, min(seconds, self._timeout))
 
     async def until_back(self, seconds: float) -> None:
         """Wait until a replica is in.
@@ -199,15 +193,15 @@ class Fleet:
                 await self._back.wait()
 
     async def aclose(self) -> None:
-        """Close the session and end the probes; idempotent. Requests in flight fail."""
+        """Close the client and end the probes; idempotent. Requests in flight fail."""
         self._closed = True
         prober, self._prober = self._prober, None
-        session, self._session = self._session, None
+        client, self._client = self._client, None
         if prober is not None:
             prober.cancel()
             await asyncio.wait([prober])
-        if session is not None:
-            await session.close()
+        if client is not None:
+            await client.aclose()
 
     def _went_aside(self, replica: Replica, failed: Failed) -> None:
         logger.warning("judge %s is put aside and probed until it is back: %s", replica.name, failed)
@@ -238,34 +232,23 @@ class Fleet:
             self._came_back(replica)
 
     async def _models(self, replica: Replica) -> dict[str, int | None]:
-        limit = aiohttp.ClientTimeout(total=min(self._timeout, _PROBE_SECONDS))
-        payload = await self._exchange("GET", URL(f"{replica.url}/models"), timeout=limit)
+        request = self._endpoints[replica].request("GET", "/models")
+        payload = await self._exchange(replica, request, min(self._timeout, _PROBE_SECONDS))
         try:
             return decode_models(payload)
         except ValueError as error:
             raise Failed(Fault.MISPLACED, str(error)) from error
 
-    async def _exchange(self, method: str, url: URL, **options: Any) -> bytes:
+    async def _exchange(self, replica: Replica, request: bytes, seconds: float) -> bytes:
         """The body of an answer with status 200; everything else is `Failed`."""
-        session = self._session
-        if session is None:
+        client = self._client
+        if client is None:
             raise BackendError("the backend is closed")
         try:
-            async with session.request(method, url, allow_redirects=False, **options) as response:
-                payload = await response.read()
-        except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
-            # No file descriptors left is our trouble, not the server's, and passes.
-            ours = isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE)
-            raise Failed(Fault.BUSY if ours else Fault.DEAD, str(error)) from error
+            reply = await client.exchange(self._endpoints[replica], request, seconds)
+        except Unreachable as error:
+            fault = Fault.BUSY if error.ours else Fault.MISPLACED if error.misplaced else Fault.DEAD
+            raise Failed(fault, str(error)) from error
         except TimeoutError as error:
             # It has been waited for long enough: the next try needs no pause.
             raise Failed(Fault.BROKEN, "timeout", wait=0.0) from error
-        except (aiohttp.ClientError, OSError) as error:
-            raise Failed(Fault.BROKEN, f"{type(error).__name__}: {error}") from error
-        if response.status != 200:
-            reason = f"HTTP {response.status} {payload[:200].decode('utf-8', 'replace')}"
-            if self._key:  # some servers say which key they do not like
-                reason = reason.replace(self._key, HIDDEN)
-            wait = retry_after(response.headers.get("Retry-After"))
-            raise Failed(fault_of(response.status), reason, status=response.status, wait=wait)
-        return payload
