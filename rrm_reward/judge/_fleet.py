@@ -252,3 +252,14 @@ class Fleet:
         except TimeoutError as error:
             # It has been waited for long enough: the next try needs no pause.
             raise Failed(Fault.BROKEN, "timeout", wait=0.0) from error
+        except (ReplyError, OSError) as error:
+            raise Failed(Fault.BROKEN, str(error)) from error
+        if reply.status != 200:
+            reason = f"HTTP {reply.status} {reply.body[:200].decode('utf-8', 'replace')}"
+            if (target := reply.headers.get("location")) is not None:
+                reason = f"HTTP {reply.status}, it points to {redacted(target[:200])}"
+            if self._key:  # some servers say which key they do not like
+                reason = reason.replace(self._key, HIDDEN)
+            wait = retry_after(reply.headers.get("retry-after"))
+            raise Failed(fault_of(reply.status), reason, status=reply.status, wait=wait)
+        return reply.body
