@@ -17,7 +17,7 @@ import numpy as np
 
 from rrm_reward._group import GroupState, Pairing
 from rrm_reward.judge import Judgment, render_query
-from rrm_reward.rating import Rating
+from rrm_reward.rating import PositionBias, Rating
 from rrm_reward.reward import Reward
 from rrm_reward.seeding import derive_seed
 from rrm_reward.tournament import Tournament
@@ -45,6 +45,7 @@ class Rules:
         view: what the judge sees of a response.
         seed: the one seed.
         timeout: seconds from a group's first match to its result at the latest, or None.
+        position: learns the judge's position bias, or None.
     """
 
     draw: Draw
@@ -53,6 +54,7 @@ class Rules:
     view: Callable[[str], str]
     seed: int
     timeout: float | None
+    position: PositionBias | None = None
 
 
 class OpenGroup:
@@ -196,7 +198,11 @@ class OpenGroup:
         outcomes = state.outcomes()
         present = state.present
         standing = [state.representative(slot) for slot in present]
-        judged = rating(state.n, outcomes)
+        position = self._rules.position
+        belief = None if position is None else position.belief
+        judged = rating(state.n, outcomes, belief)
+        if position is not None:
+            position.update(state.n, outcomes)
         value, stderr = np.full(state.n, np.nan), np.full(state.n, np.nan)
         value[present], stderr[present] = judged.value[standing], judged.stderr[standing]
         distinct = len(set(standing))
@@ -218,4 +224,5 @@ class OpenGroup:
             completion_tokens=self._completion_tokens,
             seconds=asyncio.get_running_loop().time() - self._began,
             notes={name: count for name, count in self._notes.items() if count},
+            position=belief,
         )

@@ -57,6 +57,7 @@ def validate(config: RRMConfig) -> None:
         ("arena.concurrency", config.arena.concurrency, 1),
         ("assembler.max_groups", config.assembler.max_groups, 1),
         ("assembler.remember", config.assembler.remember, 0),
+        ("position.drift", config.position.drift, 0.0),
         ("service.max_body", config.service.max_body, 1024),
         ("service.max_group", config.service.max_group, 1),
         ("service.max_waiting", config.service.max_waiting, config.service.max_group),
@@ -68,6 +69,7 @@ def validate(config: RRMConfig) -> None:
         ("arena.group_timeout", config.arena.group_timeout),
         ("assembler.member_timeout", config.assembler.member_timeout),
         ("reward.clip", config.reward.clip),
+        ("position.deviation", config.position.deviation),
     ):
         if seconds is not None and not 0 < seconds < math.inf:
             raise ConfigError(key, seconds, "must be positive and finite")

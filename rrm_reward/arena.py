@@ -27,7 +27,7 @@ from rrm_reward._group import Pairing
 from rrm_reward._open_group import Draw, OpenGroup, Rules
 from rrm_reward.judge import Comparer, Judgment
 from rrm_reward.metrics import ArenaMetrics
-from rrm_reward.rating import Rating
+from rrm_reward.rating import PositionBias, Rating
 from rrm_reward.record import Recorder
 from rrm_reward.reward import Reward
 from rrm_reward.types import Group, GroupResult, Match, NoVerdict, Query, Verdict, Vote
@@ -47,6 +47,7 @@ class Arena:
         concurrency: requests in flight at most, over all groups.
         group_timeout: seconds from a group's first match to its result at the latest; None: no limit but that of
             each request.
+        position: learns the judge's position bias from every closed group, for the rating; None: nothing is learnt.
         recorder: is told of every judgment and result; see `rrm_reward.record`.
 
     Attributes:
@@ -64,12 +65,14 @@ class Arena:
         seed: int = 0,
         concurrency: int = 256,
         group_timeout: float | None = None,
+        position: PositionBias | None = None,
         recorder: Recorder | None = None,
     ) -> None:
         self.comparer = judge
         self.schedule = schedule
         self.metrics = ArenaMetrics()
-        self._rules = Rules(schedule, rating, reward, judge.view, seed, group_timeout)
+        self._rules = Rules(schedule, rating, reward, judge.view, seed, group_timeout, position)
+        self._position = position
         self.concurrency = max(concurrency, judge.width)
         self._recorder = recorder
         self._open: dict[int, OpenGroup] = {}
@@ -85,6 +88,8 @@ class Arena:
         Raises:
             ConfigError: with key, value and fix.
         """
+        if self._position is not None and not self._position.groups:
+            self._position.load()
         await self.comparer.start()
 
     async def aclose(self) -> None:
@@ -94,6 +99,8 @@ class Arena:
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self._position is not None:
+            self._position.save()
         await self.comparer.aclose()
         if self._recorder is not None:
             self._recorder.close()
@@ -205,7 +212,8 @@ class Arena:
             "queued": float(len(self._queue)),
             "open_groups": float(len(self._open)),
         }
-        return {**self.metrics.snapshot(), **self.comparer.snapshot(), **gauges}
+        learnt = self._position.snapshot() if self._position is not None else {}
+        return {**self.metrics.snapshot(), **self.comparer.snapshot(), **learnt, **gauges}
 
     def _pump(self) -> None:
         """Begin what the judge has room for."""

@@ -8,7 +8,7 @@ from rrm_reward.arena import Arena
 from rrm_reward.assembler import Assembler
 from rrm_reward.config import RRMConfig
 from rrm_reward.judge import Judge
-from rrm_reward.rating import check_rating, make_rating
+from rrm_reward.rating import check_rating, make_rating, position_bias
 from rrm_reward.record import RunLog
 from rrm_reward.reward import make_reward
 from rrm_reward.tournament import Tournament, check_schedule, default_rating, make_tournament
@@ -36,6 +36,7 @@ def build_arena(config: RRMConfig) -> Arena:
         seed=config.seed,
         concurrency=config.arena.concurrency,
         group_timeout=config.arena.group_timeout,
+        position=position_bias(rating, config.rating.options, **asdict(config.position)),
         recorder=RunLog(config.log.path, asdict(config)) if config.log.path else None,
     )
 

@@ -97,6 +97,21 @@ class RatingConfig:
 
 
 @dataclass
+class PositionConfig:
+    """The judge's preference for Assistant 1, learnt while the run goes on."""
+
+    learn: bool | None = _setting(
+        None, "learn the position bias; null: where the rating has a term for it (bradley_terry, elo)"
+    )
+    path: str | None = _setting(
+        None,
+        "JSON file to go on from and keep up to date; rank and verl put one beside output and checkpoints",
+    )
+    deviation: float = _setting(1.5, "standard deviation of what is believed at first, in log-odds")
+    drift: float = _setting(0.01, "how far the bias may move from group to group, in log-odds")
+
+
+@dataclass
 class RewardConfig:
     """How ratings become what the trainer gets."""
 
@@ -157,6 +172,7 @@ class RRMConfig:
     judge: JudgeConfig = field(default_factory=JudgeConfig)
     tournament: TournamentConfig = field(default_factory=TournamentConfig)
     rating: RatingConfig = field(default_factory=RatingConfig)
+    position: PositionConfig = field(default_factory=PositionConfig)
     reward: RewardConfig = field(default_factory=RewardConfig)
     arena: ArenaConfig = field(default_factory=ArenaConfig)
     assembler: AssemblerConfig = field(default_factory=AssemblerConfig)

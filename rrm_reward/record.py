@@ -3,7 +3,7 @@
 Ratings can be recomputed from it under another rating without asking the judge again:
 
     for logged in read_groups("run.sqlite"):
-        make_rating("bradley_terry")(logged.size, logged.outcomes)
+        make_rating("bradley_terry")(logged.size, logged.outcomes, logged.position)
 
 SQLite because one file survives a crash in the middle of a write (write-ahead log), is read while it is written, and
 needs no library that Python does not bring. Rows are written `FLUSH_SECONDS` after they come: what a SIGKILL can lose.
@@ -24,7 +24,7 @@ from typing import Any, Protocol
 from rrm_reward.errors import ConfigError
 from rrm_reward.judge import Judgment
 from rrm_reward.redaction import redacted_settings
-from rrm_reward.types import GroupResult, Match, NoVerdict, Outcome, Query, Verdict, Vote
+from rrm_reward.types import GroupResult, Match, NoVerdict, Outcome, PositionBelief, Query, Verdict, Vote
 
 FLUSH_SECONDS = 0.5
 
@@ -34,7 +34,7 @@ _SCHEMA = """
 CREATE TABLE IF NOT EXISTS run (id INTEGER PRIMARY KEY, started REAL, config TEXT);
 CREATE TABLE IF NOT EXISTS groups (
     run INTEGER, sequence INTEGER, id TEXT, query TEXT, size INTEGER, opened REAL, closed REAL,
-    rewards TEXT, ratings TEXT, stderr TEXT, notes TEXT, PRIMARY KEY (run, sequence));
+    rewards TEXT, ratings TEXT, stderr TEXT, notes TEXT, position TEXT, PRIMARY KEY (run, sequence));
 CREATE TABLE IF NOT EXISTS matches (
     key INTEGER PRIMARY KEY, run INTEGER, sequence INTEGER, i INTEGER, j INTEGER, round INTEGER,
     p REAL, calls INTEGER, seconds REAL, late INTEGER);
@@ -68,13 +68,18 @@ class Recorder(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class LoggedGroup:
-    """A group as the run log knows it: `outcomes` in the order of their verdicts, late ones left out."""
+    """A group as the run log knows it: `outcomes` in the order of their verdicts, late ones left out.
+
+    `position` is what the ratings believed of the judge's position bias (see `GroupResult`): with it they come out as
+    they did.
+    """
 
     id: str
     query: str
     size: int
     outcomes: tuple[Outcome, ...]
     rewards: tuple[float | None, ...] | None
+    position: PositionBelief | None = None
 
 
 class RunLog:
@@ -139,12 +144,13 @@ class RunLog:
         """See `Recorder.closed`."""
         arrays = (result.rewards, result.ratings.value, result.ratings.stderr)
         self._add(
-            "UPDATE groups SET closed = ?, rewards = ?, ratings = ?, stderr = ?, notes = ? "
+            "UPDATE groups SET closed = ?, rewards = ?, ratings = ?, stderr = ?, notes = ?, position = ? "
             "WHERE run = ? AND sequence = ?",
             (
                 time.time(),
                 *(json.dumps([None if x != x else x for x in array.tolist()]) for array in arrays),
                 json.dumps(dict(result.notes)),
+                result.position and json.dumps([result.position.mean, result.position.deviation]),
                 *(self._run, sequence),
             ),
         )
@@ -206,9 +212,9 @@ def read_groups(path: str | Path) -> Iterator[LoggedGroup]:
     database = sqlite3.connect(f"{Path(path).absolute().as_uri()}?mode=ro", uri=True)
     try:
         groups = database.execute(
-            "SELECT run, sequence, id, query, size, rewards FROM groups ORDER BY run, sequence"
+            "SELECT run, sequence, id, query, size, rewards, position FROM groups ORDER BY run, sequence"
         )
-        for run, sequence, id, query, size, rewards in groups.fetchall():
+        for run, sequence, id, query, size, rewards, position in groups.fetchall():
             matches = database.execute(
                 "SELECT key, i, j, round, p FROM matches WHERE run = ? AND sequence = ? AND NOT late ORDER BY key",
                 (run, sequence),
@@ -217,7 +223,8 @@ def read_groups(path: str | Path) -> Iterator[LoggedGroup]:
                 Outcome(i, j, p, _votes(database, key), round) for key, i, j, round, p in matches.fetchall()
             )
             yield LoggedGroup(
-                id, query, size, outcomes, None if rewards is None else tuple(json.loads(rewards))
+                *(id, query, size, outcomes, None if rewards is None else tuple(json.loads(rewards))),
+                None if position is None else PositionBelief(*json.loads(position)),
             )
     except sqlite3.DatabaseError as error:
         raise ConfigError("log.path", str(path), f"cannot be read as a run log ({error})") from error

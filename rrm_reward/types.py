@@ -127,6 +127,19 @@ class Ratings:
 
 
 @dataclass(frozen=True, slots=True)
+class PositionBelief:
+    """What is believed of the judge's preference for Assistant 1, whoever that is.
+
+    Attributes:
+        mean: log-odds added to every vote in favour of Assistant 1; 0 for an unbiased judge.
+        deviation: standard deviation of that, at least 0; 0 is certainty.
+    """
+
+    mean: float = 0.0
+    deviation: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
 class Group:
     """All responses to one query.
 
@@ -157,6 +170,9 @@ class GroupResult:
         prompt_tokens, completion_tokens: spent by the judge on this group.
         seconds: from the first member's arrival to the result.
         notes: counters of what is worth knowing, for example ``duplicates``, ``failed``, ``deadline``, ``cut``.
+        position: the belief about the judge's position bias that the ratings used, as it was when the group was
+            closed and before the group itself taught it anything; None where none is learnt. Outcomes and this give
+            the same ratings again.
     """
 
     id: str
@@ -170,3 +186,4 @@ class GroupResult:
     completion_tokens: int = 0
     seconds: float = 0.0
     notes: Mapping[str, int] = field(default_factory=dict)
+    position: PositionBelief | None = None

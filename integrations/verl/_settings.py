@@ -91,6 +91,10 @@ def read_settings(config: DictConfig) -> Settings:
             "rrm", None, "add the node to your verl config; recipes/verl/webinstruct_rrm.yaml has one"
         )
     rrm = load(tree=config.rrm)
+    folder = OmegaConf.select(config, "trainer.default_local_dir")
+    if rrm.position.path is None and folder:
+        # with the checkpoints, so that a run that is resumed knows its judge
+        rrm.position.path = str(Path(folder).absolute() / "rrm_position.json")
     verl = _read_verl(config.get("rrm_verl"))
     _check_trainer(config)
     return Settings(rrm, verl, int(config.actor_rollout_ref.rollout.n))

@@ -49,12 +49,21 @@ class Command:
             ConfigError, InputError: see `rrm_reward.rank`.
         """
         config = self._config()
+        if config.position.path is None and self.output is not None:
+            config.position.path = beside(self.output)
         began = time.monotonic()
         arena = build_arena(config)
         with open_input(self.input) as file, _progress(self.input) as show:
             tally = asyncio.run(self._judge(arena, file, show))
         for text in tally.summary(time.monotonic() - began):
             print(f"rrm-reward: {text}", file=sys.stderr)
+        learnt = arena.snapshot()
+        if "position_bias" in learnt:
+            bias, stderr = learnt["position_bias"], learnt["position_bias_stderr"]
+            print(
+                f"rrm-reward: position bias {bias:+.2f} +- {stderr:.2f} log-odds for Assistant 1",
+                file=sys.stderr,
+            )
         return tally.malformed
 
     def dry_run(self) -> int:
@@ -102,6 +111,14 @@ class Command:
             raise ConfigError("--output", self.output, "is the input; name another file")
         with OutputFile(self.output) as output:
             yield output
+
+
+def beside(output: str) -> str:
+    """Where the position bias of this output is kept; an output that starts afresh takes none from an older one."""
+    path = Path(f"{output}.position.json")
+    if not Path(output).exists() or not Path(output).stat().st_size:
+        path.unlink(missing_ok=True)
+    return str(path)
 
 
 @contextlib.contextmanager

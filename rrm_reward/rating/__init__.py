@@ -5,7 +5,8 @@
     >>> ratings.value.round(2).tolist()
     [0.93, 0.0, -0.93]
 
-Ratings are pure functions: nothing is kept from one group to the next. Missing outcomes (`p` None) are no
+Ratings are pure functions: nothing is kept from one group to the next but what `PositionBias` learns about the
+judge, and that is handed in. Missing outcomes (`p` None) are no
 evidence for anybody; a response without any other outcome is NaN. Relabelling the responses permutes the
 ratings and changes nothing else. A new rating is a file and a line in `RATINGS`; the property tests find it
 there.
@@ -23,8 +24,9 @@ from rrm_reward.rating._base import Rating
 from rrm_reward.rating._bradley_terry import BradleyTerry
 from rrm_reward.rating._elo import Elo
 from rrm_reward.rating._placement import Placement
+from rrm_reward.rating._position import DEVIATION, DRIFT, PositionBias
 from rrm_reward.rating._win_rate import WinRate
-from rrm_reward.types import Outcome, Ratings
+from rrm_reward.types import Outcome, PositionBelief, Ratings
 
 RATINGS: Final[dict[str, type[Rating]]] = {
     "win_rate": WinRate,
@@ -73,4 +75,48 @@ def check_rating(name: str, options: Mapping[str, Any] = _NONE, *, schedule: str
         )
 
 
-__all__ = ["RATINGS", "Outcome", "Rating", "Ratings", "check_rating", "make_rating"]
+def position_bias(
+    name: str,
+    options: Mapping[str, Any] = _NONE,
+    *,
+    learn: bool | None = None,
+    deviation: float = DEVIATION,
+    drift: float = DRIFT,
+    path: str | None = None,
+) -> PositionBias | None:
+    """What learns the judge's position bias for this rating; None if nothing is to be learnt.
+
+    Args:
+        name: a rating of `RATINGS`.
+        options: its options.
+        learn: None learns where the rating has a position term that ``options`` does not fix.
+        deviation: of what is believed before any group, in log-odds.
+        drift: see `PositionBias`.
+        path: see `PositionBias`.
+
+    Raises:
+        ConfigError: ``position.learn`` is true and the rating could not use it.
+    """
+    term, fixed = RATINGS[name].POSITION, bool(options.get("position"))
+    if learn and not term:
+        raise ConfigError("position.learn", learn, f"{name} has no position term; take bradley_terry or elo")
+    if learn and fixed:
+        raise ConfigError(
+            "position.learn", learn, "rating.options.position fixes what would be learnt; leave one out"
+        )
+    if not (term and not fixed if learn is None else learn):
+        return None
+    return PositionBias(PositionBelief(0.0, deviation), drift=drift, path=path)
+
+
+__all__ = [
+    "RATINGS",
+    "Outcome",
+    "PositionBelief",
+    "PositionBias",
+    "Rating",
+    "Ratings",
+    "check_rating",
+    "make_rating",
+    "position_bias",
+]

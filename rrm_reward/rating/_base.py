@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Self
 
 from rrm_reward.options import Option
-from rrm_reward.types import FloatArray, Outcome, Ratings
+from rrm_reward.types import FloatArray, Outcome, PositionBelief, Ratings
 
 
 class Rating(ABC):
@@ -16,11 +16,13 @@ class Rating(ABC):
     Attributes:
         OPTIONS: what a user may set in ``rating.options``.
         SCHEDULES: names of the schedules it is defined for, None for all.
+        POSITION: whether it has a position term; others ignore what is believed of it.
         unit: of the values, for people.
     """
 
     OPTIONS: ClassVar[Mapping[str, Option]] = {}
     SCHEDULES: ClassVar[tuple[str, ...] | None] = None
+    POSITION: ClassVar[bool] = False
     unit: ClassVar[str]
 
     @property
@@ -38,12 +40,15 @@ class Rating(ABC):
         """Expected score in [0, 1] against an average response, increasing in the value, NaN for NaN."""
 
     @abstractmethod
-    def __call__(self, n: int, outcomes: Sequence[Outcome]) -> Ratings:
+    def __call__(
+        self, n: int, outcomes: Sequence[Outcome], position: PositionBelief | None = None
+    ) -> Ratings:
         """Rate responses 0 to n-1.
 
         Args:
             n: number of responses.
             outcomes: of their matches, in any order (online Elo alone reads an order into it; see there).
+            position: what is believed of the judge's preference for Assistant 1; None where nothing is learnt.
 
         Returns:
             Values and standard errors, shape (n,) each; NaN for a response without an outcome.

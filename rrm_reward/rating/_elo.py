@@ -13,7 +13,8 @@ from rrm_reward.errors import ConfigError
 from rrm_reward.options import Option
 from rrm_reward.rating._base import Rating
 from rrm_reward.rating._bradley_terry import PRIOR, BradleyTerry
-from rrm_reward.types import FloatArray, Outcome, Ratings
+from rrm_reward.rating._strength import mean_order
+from rrm_reward.types import FloatArray, Outcome, PositionBelief, Ratings
 
 POINTS: Final = 400 / math.log(10)
 """Elo points in one unit of log-odds: 400 points are odds of ten to one (Elo 1978)."""
@@ -35,8 +36,11 @@ class Elo(Rating):
     positions in the list, so outcomes in another list order give slightly different numbers: sort them by
     (round, i, j) if that matters. What K the numbers come from is a convention, not an estimate, so there are
     no standard errors: NaN.
+
+    Both take the judge's position bias as the home advantage of chess: in E, Assistant 1 is rated that much higher.
     """
 
+    POSITION = True
     unit = "Elo points"
     spread = 400.0
     OPTIONS: ClassVar = {
@@ -47,6 +51,7 @@ class Elo(Rating):
         "prior": Option(
             float, PRIOR * POINTS, "standard deviation of ratings (maximum_likelihood)", above=0.0, high=1e4
         ),
+        "position": Option(float, 0.0, "points that Assistant 1 has for being it", low=-1e5, high=1e5),
     }
 
     def __init__(
@@ -57,6 +62,7 @@ class Elo(Rating):
         k: float = 32.0,
         repeats: int = 64,
         prior: float = PRIOR * POINTS,
+        position: float = 0.0,
         seed: int = 0,
     ) -> None:
         self.mode = mode
@@ -64,7 +70,8 @@ class Elo(Rating):
         self.k = k
         self.repeats = repeats
         self._seed = seed
-        self._strengths = BradleyTerry(prior=prior / POINTS)
+        self.position = position
+        self._strengths = BradleyTerry(prior=prior / POINTS, position=position / POINTS)
 
     @classmethod
     def make(cls, *, seed: int, options: Mapping[str, Any], given: Mapping[str, Any]) -> Self:
@@ -83,24 +90,30 @@ class Elo(Rating):
         """1 / (1 + 10^((initial - value) / 400))."""
         return expected_score(value - self.initial)
 
-    def __call__(self, n: int, outcomes: Sequence[Outcome]) -> Ratings:
-        """Rate responses 0 to n-1; see `Rating`."""
+    def __call__(
+        self, n: int, outcomes: Sequence[Outcome], position: PositionBelief | None = None
+    ) -> Ratings:
+        """Rate responses 0 to n-1; see `Rating`. Online takes the belief's mean as it is."""
         if self.mode == "online":
-            return self._online(n, [o for o in outcomes if o.p is not None])
-        strengths = self._strengths(n, outcomes)
+            bonus = self.position if position is None else POINTS * position.mean
+            return self._online(n, [o for o in outcomes if o.p is not None], bonus)
+        strengths = self._strengths(n, outcomes, position)
         return Ratings(np.round(self.initial + POINTS * strengths.value, 7), POINTS * strengths.stderr)
 
-    def _online(self, n: int, outcomes: Sequence[Outcome]) -> Ratings:
+    def _online(self, n: int, outcomes: Sequence[Outcome], bonus: float) -> Ratings:
         value = np.full(n, np.nan)
         if outcomes:
-            columns = np.array([(o.i, o.j, o.p) for o in outcomes], dtype=np.float64).T
-            i, j, p = columns[:, orders_of_play(len(outcomes), self.repeats, self._seed)]
+            rows = [(o.i, o.j, o.p, bonus * mean_order(o) if bonus else 0.0) for o in outcomes]
+            columns = np.array(rows, dtype=np.float64).T
+            i, j, p, home = columns[:, orders_of_play(len(outcomes), self.repeats, self._seed)]
             i, j = i.astype(np.intp), j.astype(np.intp)
             rating = np.full((self.repeats, n), self.initial)
             each = np.arange(self.repeats)
             for match in range(len(outcomes)):  # one match of every order at a time
                 a, b = i[:, match], j[:, match]
-                change = self.k * (p[:, match] - expected_score(rating[each, a] - rating[each, b]))
+                change = self.k * (
+                    p[:, match] - expected_score(rating[each, a] - rating[each, b] + home[:, match])
+                )
                 rating[each, a] += change
                 rating[each, b] -= change
             known = np.unique(np.concatenate([i[0], j[0]]))

@@ -19,7 +19,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from rrm_reward.rating._base import Rating
-from rrm_reward.types import FloatArray, Outcome, Ratings
+from rrm_reward.types import FloatArray, Outcome, PositionBelief, Ratings
 
 Record = dict[int, float]
 """Results by round: 1 won, 0 lost, 0.5 tied or missing."""
@@ -42,7 +42,9 @@ class Placement(Rating):
         """The value: the share of the group that the response is placed above."""
         return value
 
-    def __call__(self, n: int, outcomes: Sequence[Outcome]) -> Ratings:
+    def __call__(
+        self, n: int, outcomes: Sequence[Outcome], position: PositionBelief | None = None
+    ) -> Ratings:
         """Rate responses 0 to n-1; see `Rating`."""
         records: dict[int, Record] = {}
         known = np.zeros(n, dtype=bool)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from rrm_reward.rating._base import Rating
-from rrm_reward.types import FloatArray, Outcome, Ratings
+from rrm_reward.types import FloatArray, Outcome, PositionBelief, Ratings
 
 
 class WinRate(Rating):
@@ -33,7 +33,9 @@ class WinRate(Rating):
         """The win rate itself."""
         return value
 
-    def __call__(self, n: int, outcomes: Sequence[Outcome]) -> Ratings:
+    def __call__(
+        self, n: int, outcomes: Sequence[Outcome], position: PositionBelief | None = None
+    ) -> Ratings:
         """Rate responses 0 to n-1; see `Rating`."""
         played = [(o.i, o.j, o.p) for o in outcomes if o.p is not None]
         i, j, p = np.array(played, dtype=np.float64).reshape(-1, 3).T

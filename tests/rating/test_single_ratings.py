@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from rrm_reward.rating import make_rating
 from rrm_reward.rating._elo import POINTS, expected_score, orders_of_play
 from rrm_reward.rating._strength import Comparisons, maximise
-from rrm_reward.types import FloatArray, Outcome, Verdict, Vote
+from rrm_reward.types import FloatArray, Outcome, PositionBelief, Verdict, Vote
 
 from ..tournament.playing import drawn_verdicts, play
 
@@ -142,7 +142,8 @@ class TestBradleyTerry:
         i, j = np.array(list(itertools.combinations(range(16), 2))).T
         m = len(i)
         rows = Comparisons(i, j, rng.integers(0, 2, m).astype(float), np.full(m, 5.0), np.full(m, offset))
-        strength, covariance = maximise(16, rows, prior)
+        fit = maximise(16, rows, prior, PositionBelief(1.0))
+        strength, covariance = fit.strength, fit.covariance[:16, :16]
         d = strength[i] - strength[j] + offset
         residual = rows.weight * (rows.p - 1 / (1 + np.exp(-d)))
         gradient = np.bincount(i, residual, 16) - np.bincount(j, residual, 16) - strength / prior**2
@@ -152,8 +153,9 @@ class TestBradleyTerry:
     def test_the_standard_error_is_that_of_centred_strengths(self) -> None:
         outcomes = play("circular", 9, drawn_verdicts(4)).outcomes
         rows = [(o.i, o.j, o.p, 1.0, 0.0) for o in outcomes if o.p is not None]
-        i, j, p, weight, offset = np.array(rows, dtype=np.float64).T
-        _, covariance = maximise(9, Comparisons(i.astype(int), j.astype(int), p, weight, offset), 1.5)
+        i, j, p, weight, order = np.array(rows, dtype=np.float64).T
+        fit = maximise(9, Comparisons(i.astype(int), j.astype(int), p, weight, order), 1.5)
+        covariance = fit.covariance[:9, :9]
         centre = np.eye(9) - 1 / 9
         expected = np.sqrt(np.diag(centre @ covariance @ centre))
         np.testing.assert_allclose(make_rating("bradley_terry")(9, outcomes).stderr, expected)
@@ -200,7 +202,9 @@ class TestBradleyTerry:
         outcomes = [Outcome(0, 1, 1.0, (Vote(True, Verdict(1)),))]
         rating: Any = make_rating("bradley_terry")
         fixed = make_rating("bradley_terry", options={"position": 0.7})
-        np.testing.assert_array_equal(rating(2, outcomes, position=0.7).value, fixed(2, outcomes).value)
+        np.testing.assert_array_equal(
+            rating(2, outcomes, PositionBelief(0.7)).value, fixed(2, outcomes).value
+        )
 
     def test_a_match_counts_once_unless_votes_are_said_to_be_independent(self) -> None:
         votes = tuple(Vote(k % 2 == 0, Verdict(1 if k % 2 == 0 else 2)) for k in range(4))
