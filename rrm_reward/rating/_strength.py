@@ -163,7 +163,7 @@ def maximise(
 
 
 def _margin(x: FloatArray, rows: Comparisons) -> FloatArray:
-    return x[rows.i] - x[rows.j] + x[-1] * rows.order
+    return np.asarray(x[rows.i] - x[rows.j] + x[-1] * rows.order, dtype=np.float64)
 
 
 def _objective(x: FloatArray, rows: Comparisons, mean: FloatArray, precision: FloatArray) -> float:
