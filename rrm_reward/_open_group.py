@@ -210,6 +210,9 @@ class OpenGroup:
             # Nobody was compared, yet something is known for certain: they are equal.
             value[present], stderr[present] = rating.neutral, 0.0
         ratings = Ratings(value, stderr)
+        lengths = [0] * state.n
+        for slot in present:
+            lengths[slot] = len(state.view(slot))
         self._notes["duplicates"] += len(present) - distinct
         self._notes["failed"] += state.failed
         return GroupResult(
@@ -225,4 +228,5 @@ class OpenGroup:
             seconds=asyncio.get_running_loop().time() - self._began,
             notes={name: count for name, count in self._notes.items() if count},
             position=belief,
+            lengths=tuple(lengths),
         )

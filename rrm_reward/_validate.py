@@ -64,6 +64,16 @@ def validate(config: RRMConfig) -> None:
         ("service.drain", config.service.drain, 0.0),
     ):
         _at_least(key, value, low)
+    health = config.health
+    for key, limit, low in (
+        ("health.max_no_verdict", health.max_no_verdict, 0.0),
+        ("health.max_position_bias", health.max_position_bias, 0.0),
+        ("health.max_bias_jump", health.max_bias_jump, 0.0),
+        ("health.max_length_drift", health.max_length_drift, 1.0),
+        ("health.length_baseline", health.length_baseline, 1.0),
+    ):
+        if limit is not None:
+            _at_least(key, limit, low)
     for key, seconds in (
         ("judge.timeout", judge.timeout),
         ("arena.group_timeout", config.arena.group_timeout),

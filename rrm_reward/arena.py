@@ -25,6 +25,7 @@ from typing import Self
 
 from rrm_reward._group import Pairing
 from rrm_reward._open_group import Draw, OpenGroup, Rules
+from rrm_reward.health import Health
 from rrm_reward.judge import Comparer, Judgment
 from rrm_reward.metrics import ArenaMetrics
 from rrm_reward.rating import PositionBias, Rating
@@ -49,10 +50,12 @@ class Arena:
             each request.
         position: learns the judge's position bias from every closed group, for the rating; None: nothing is learnt.
         recorder: is told of every judgment and result; see `rrm_reward.record`.
+        health: is told of them too, and warns; None takes one with the default thresholds.
 
     Attributes:
         comparer, schedule, concurrency: as given; planning a run needs them.
         metrics: counters, see `snapshot`.
+        health: gauges of what the judge did lately, see `rrm_reward.health`.
     """
 
     def __init__(
@@ -67,12 +70,14 @@ class Arena:
         group_timeout: float | None = None,
         position: PositionBias | None = None,
         recorder: Recorder | None = None,
+        health: Health | None = None,
     ) -> None:
         self.comparer = judge
         self.schedule = schedule
         self.metrics = ArenaMetrics()
         self._rules = Rules(schedule, rating, reward, judge.view, seed, group_timeout, position)
         self._position = position
+        self.health = health or Health()
         self.concurrency = max(concurrency, judge.width)
         self._recorder = recorder
         self._open: dict[int, OpenGroup] = {}
@@ -143,6 +148,7 @@ class Arena:
         def closed(result: GroupResult) -> None:
             del self._open[sequence]
             self.metrics.closed(result)
+            self.health.closed(result)
             if self._recorder is not None:
                 self._recorder.closed(sequence, result)
             if on_result is not None:
@@ -206,14 +212,15 @@ class Arena:
             await asyncio.gather(*waiting, return_exceptions=True)
 
     def snapshot(self) -> dict[str, float]:
-        """Counters and gauges of the arena and its judge, by name."""
+        """Counters and gauges of the arena, its judge and the judge's health, by name; health only where known."""
         gauges = {
             "in_flight": float(self._in_flight),
             "queued": float(len(self._queue)),
             "open_groups": float(len(self._open)),
         }
         learnt = self._position.snapshot() if self._position is not None else {}
-        return {**self.metrics.snapshot(), **self.comparer.snapshot(), **learnt, **gauges}
+        health = self.health.snapshot()
+        return {**self.metrics.snapshot(), **self.comparer.snapshot(), **learnt, **gauges, **health}
 
     def _pump(self) -> None:
         """Begin what the judge has room for."""
@@ -240,6 +247,7 @@ class Arena:
             self._in_flight -= self.comparer.width
         seconds, late = loop.time() - began, group.closed
         self.metrics.judged(judgment, seconds, late=late)
+        self.health.judged(judgment, seconds, late=late)
         if self._recorder is not None:
             self._recorder.judged(sequence, match, judgment, seconds, late=late)
         group.record(pairing, judgment)

@@ -7,6 +7,7 @@ from dataclasses import asdict
 from rrm_reward.arena import Arena
 from rrm_reward.assembler import Assembler
 from rrm_reward.config import RRMConfig
+from rrm_reward.health import Health
 from rrm_reward.judge import Judge
 from rrm_reward.rating import check_rating, make_rating, position_bias
 from rrm_reward.record import RunLog
@@ -38,6 +39,7 @@ def build_arena(config: RRMConfig) -> Arena:
         group_timeout=config.arena.group_timeout,
         position=position_bias(rating, config.rating.options, **asdict(config.position)),
         recorder=RunLog(config.log.path, asdict(config)) if config.log.path else None,
+        health=Health(config.health),
     )
 
 

@@ -148,6 +148,23 @@ class LogConfig:
 
 
 @dataclass
+class HealthConfig:
+    """When the judge's health is worth a warning; null leaves a warning out."""
+
+    max_no_verdict: float | None = _setting(0.2, "share of votes without a verdict")
+    max_position_bias: float | None = _setting(
+        0.15, "distance from 0.5 of the share of verdicts for Assistant 1, beyond its confidence interval"
+    )
+    max_bias_jump: float | None = _setting(0.1, "change of that share against its own longer average")
+    max_length_drift: float | None = _setting(
+        2.0, "how many times longer (or shorter) responses may become than the baseline"
+    )
+    length_baseline: float | None = _setting(
+        None, "mean characters of a response before training; null: of the first 32 groups"
+    )
+
+
+@dataclass
 class ServiceConfig:
     """What ``rrm-reward serve`` allows its clients."""
 
@@ -177,6 +194,7 @@ class RRMConfig:
     arena: ArenaConfig = field(default_factory=ArenaConfig)
     assembler: AssemblerConfig = field(default_factory=AssemblerConfig)
     log: LogConfig = field(default_factory=LogConfig)
+    health: HealthConfig = field(default_factory=HealthConfig)
     service: ServiceConfig = field(default_factory=ServiceConfig)
 
 

@@ -173,6 +173,7 @@ class GroupResult:
         position: the belief about the judge's position bias that the ratings used, as it was when the group was
             closed and before the group itself taught it anything; None where none is learnt. Outcomes and this give
             the same ratings again.
+        lengths: characters of each response as the judge sees it, 0 for a member that did not come; empty if unknown.
     """
 
     id: str
@@ -187,3 +188,4 @@ class GroupResult:
     seconds: float = 0.0
     notes: Mapping[str, int] = field(default_factory=dict)
     position: PositionBelief | None = None
+    lengths: tuple[int, ...] = ()

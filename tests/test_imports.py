@@ -13,7 +13,7 @@ SHIMS = Path(__file__).parents[1] / "integrations"
 LAYERS = (
     ("types", "errors", "redaction", "seeding"),
     ("options", "tournament", "rating", "reward", "judge"),
-    ("_group", "_open_group", "metrics", "record", "arena"),
+    ("_group", "_open_group", "metrics", "health", "record", "arena"),
     ("assembler", "config", "_validate", "data"),
     ("build",),
     ("rank", "service", "cluster", "integrations"),

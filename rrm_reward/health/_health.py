@@ -1,0 +1,179 @@
+"""Gathers what the arena tells, and turns it into gauges."""
+
+from __future__ import annotations
+
+import logging
+import math
+
+import numpy as np
+
+from rrm_reward.config import HealthConfig
+from rrm_reward.health._alarms import Alarms
+from rrm_reward.health._consistency import agreement, flipped, tally, triads
+from rrm_reward.health._group import decided, length_correlation
+from rrm_reward.health._recent import Recent, RecentQuantiles, wilson
+from rrm_reward.judge import Judgment
+from rrm_reward.types import GroupResult, NoVerdict
+
+logger = logging.getLogger(__name__)
+
+HALF_LIFE = 2000
+"""Votes (and comparisons) after which an observation counts half; of groups, an eighth of that."""
+
+_SLOW = 10
+"""How many times longer the share of Assistant 1 is remembered that a jump is measured from."""
+
+_CHECK_EVERY = 8
+"""Groups from one look at the alarms to the next."""
+
+_BASELINE_GROUPS = 32
+"""Groups whose mean length is the baseline where none is set."""
+
+_REASONS = tuple(reason.value for reason in NoVerdict)
+_VERDICTS = ("first", "second")
+_EVERYTHING = (*_VERDICTS, *_REASONS)
+_PERCENTILES = (50, 90, 99)
+
+GAUGES: dict[str, str] = {
+    "rrm/first_share": "share of verdicts for Assistant 1; 0.5 of a judge without a position bias, in balanced orders",
+    "rrm/first_share_low": "lower end of its 95 % confidence interval",
+    "rrm/first_share_high": "upper end of it",
+    "rrm/first_share_jump": "by how much that share is above its own average over ten times as long",
+    "rrm/flip_rate": "share of matches asked in both orders (judge.order=both) in which the order decided",
+    "rrm/vote_agreement": "share of pairs of votes on a match in one order that agree; 0.5 of coins (judge.votes > 1)",
+    "rrm/intransitive": "share of circles among triples of responses that all met; 0.25 of coins",
+    "rrm/no_verdict": "share of votes without a verdict",
+    **{f"rrm/no_verdict/{reason}": f"share of votes without a verdict: {reason}" for reason in _REASONS},
+    "rrm/prompt_tokens": "mean tokens of a prompt, of the votes that were counted",
+    "rrm/thinking_tokens": "mean tokens of a completion",
+    "rrm/thinking_tokens/first": "mean tokens of a completion that prefers Assistant 1",
+    "rrm/thinking_tokens/second": "mean tokens of a completion that prefers Assistant 2",
+    "rrm/thinking_tokens/no_verdict": "mean tokens of a completion without a verdict",
+    **{
+        f"rrm/seconds_p{p}": f"{p}th percentile of the seconds of a comparison, within 2 %"
+        for p in _PERCENTILES
+    },
+    "rrm/response_chars": "mean characters of a response as the judge sees it",
+    "rrm/length_drift": "that, over health.length_baseline",
+    "rrm/length_correlation": "mean correlation of reward and length within a group",
+    "rrm/decided": "mean share of the spread of ratings in a group that is not the judge's noise",
+    "rrm/alarms": "warnings given so far",
+}
+"""What each gauge means. All are NaN until there is something to say, but for ``rrm/alarms``."""
+
+
+class Health:
+    """The judge's health, as the arena sees it; never raises.
+
+    Args:
+        settings: thresholds of the alarms, and the baseline of lengths.
+        half_life: see `HALF_LIFE`.
+    """
+
+    def __init__(self, settings: HealthConfig | None = None, *, half_life: float = HALF_LIFE) -> None:
+        settings = settings or HealthConfig()
+        self._votes = Recent(half_life)
+        self._slow = Recent(_SLOW * half_life)
+        self._prompts = Recent(half_life)
+        self._matches = Recent(half_life)
+        self._groups = Recent(half_life / 8)
+        self._seconds = RecentQuantiles(half_life)
+        self._alarms = Alarms(settings)
+        self._baseline = settings.length_baseline
+        self._first_lengths: list[float] = []
+        self._closed = 0
+        self._failed = False
+
+    def judged(self, judgment: Judgment, seconds: float, *, late: bool) -> None:
+        """One comparison came back after this many seconds; a `late` one says as much about the judge as any other."""
+        votes = judgment.votes
+        self._seconds.add(seconds)
+        for vote in votes:
+            choice = vote.verdict.choice
+            if choice is None:
+                assert vote.verdict.reason is not None
+                self._votes.add(vote.verdict.reason.value, vote.completion_tokens)
+            else:
+                side = _VERDICTS[choice - 1]
+                self._votes.add(side, vote.completion_tokens)
+                self._slow.add(side)
+            if vote.prompt_tokens:  # of siblings of one request only the first has them
+                self._prompts.add("prompt", vote.prompt_tokens)
+        if len(votes) > 1:
+            self._compare_votes(judgment)
+
+    def closed(self, result: GroupResult) -> None:
+        """One group got its result."""
+        try:
+            self._measure(result)
+            self._closed += 1
+            if self._closed % _CHECK_EVERY == 0:
+                votes, groups = self._votes.effective(*_EVERYTHING), self._groups.effective("group")
+                self._alarms.check(self.gauges(), votes=votes, groups=groups)
+        except Exception:
+            # Whatever this is, it is our bug, and no reason to stop a training run.
+            if not self._failed:
+                logger.exception("group %s could not be measured; its health is unknown", result.id)
+            self._failed = True
+
+    def gauges(self) -> dict[str, float]:
+        """Every number of `GAUGES`."""
+        votes, groups, seconds = self._votes, self._groups, self._seconds
+        everything = _EVERYTHING
+        first = votes.share(["first"], _VERDICTS)
+        low, high = wilson(first, votes.effective(*_VERDICTS))
+        length = groups.mean("length")
+        return {
+            "rrm/first_share": first,
+            "rrm/first_share_low": low if first == first else math.nan,
+            "rrm/first_share_high": high if first == first else math.nan,
+            "rrm/first_share_jump": first - self._slow.share(["first"], _VERDICTS),
+            "rrm/flip_rate": self._matches.mean("flip"),
+            "rrm/vote_agreement": self._matches.mean("agreement"),
+            "rrm/intransitive": groups.ratio("circles", "triples"),
+            "rrm/no_verdict": votes.share(_REASONS, everything),
+            **{f"rrm/no_verdict/{r}": votes.share([r], everything) for r in _REASONS},
+            "rrm/prompt_tokens": self._prompts.mean("prompt"),
+            "rrm/thinking_tokens": votes.mean(*everything),
+            "rrm/thinking_tokens/first": votes.mean("first"),
+            "rrm/thinking_tokens/second": votes.mean("second"),
+            "rrm/thinking_tokens/no_verdict": votes.mean(*_REASONS),
+            **{f"rrm/seconds_p{p}": seconds.quantile(p / 100) for p in _PERCENTILES},
+            "rrm/response_chars": length,
+            "rrm/length_drift": length / self._baseline if self._baseline else math.nan,
+            "rrm/length_correlation": groups.mean("correlation"),
+            "rrm/decided": groups.mean("decided"),
+            "rrm/alarms": float(len(self._alarms.rung)),
+        }
+
+    def snapshot(self) -> dict[str, float]:
+        """The gauges that are known, as `Arena.snapshot` names them: ``health_flip_rate`` for ``rrm/flip_rate``."""
+        known = {name: value for name, value in self.gauges().items() if value == value}
+        return {
+            f"health_{name.removeprefix('rrm/').replace('/', '_')}": value for name, value in known.items()
+        }
+
+    def _compare_votes(self, judgment: Judgment) -> None:
+        for order in tally(judgment.votes):
+            if (share := agreement(order)) is not None:
+                self._matches.add("agreement", share)
+        if (flip := flipped(judgment.votes)) is not None:
+            self._matches.add("flip", flip)
+
+    def _measure(self, result: GroupResult) -> None:
+        groups = self._groups
+        groups.add("group")
+        circles, triples = triads(len(result.rewards), result.outcomes)
+        groups.add("circles", circles)
+        groups.add("triples", triples)
+        if (share := decided(result.ratings)) is not None:
+            groups.add("decided", share)
+        if (correlation := length_correlation(result.rewards, result.lengths)) is not None:
+            groups.add("correlation", correlation)
+        if lengths := [length for length in result.lengths if length]:
+            mean = float(np.mean(lengths))
+            groups.add("length", mean)
+            if self._baseline is None:
+                self._first_lengths.append(mean)
+                if len(self._first_lengths) == _BASELINE_GROUPS:
+                    self._baseline = float(np.mean(self._first_lengths))

@@ -1,0 +1,129 @@
+"""Contradictions of a judge, each against the plainest way to count them."""
+
+import itertools
+import random
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rrm_reward.health._consistency import agreement, flipped, tally, triads
+from rrm_reward.health._group import decided, length_correlation
+from rrm_reward.types import NoVerdict, Outcome, Ratings, Verdict, Vote
+
+VERDICTS = st.sampled_from([Verdict(1), Verdict(2), Verdict(None, NoVerdict.TRUNCATED)])
+VOTES = st.lists(st.builds(Vote, st.booleans(), VERDICTS), max_size=12)
+
+
+def verdicts(votes, i_first) -> list[int]:
+    return [v.verdict.choice for v in votes if v.i_first == i_first and v.verdict.choice is not None]
+
+
+@given(VOTES)
+def test_agreement_is_that_of_all_pairs(votes) -> None:
+    for order, i_first in zip(tally(votes), (True, False), strict=True):
+        pairs = list(itertools.combinations(verdicts(votes, i_first), 2))
+        expected = sum(a == b for a, b in pairs) / len(pairs) if pairs else None
+        assert agreement(order) == (None if expected is None else pytest.approx(expected))
+
+
+@given(VOTES)
+def test_an_order_that_decides_is_a_flip(votes) -> None:
+    winners = []
+    for i_first in (True, False):
+        seen = verdicts(votes, i_first)
+        lead = sum(1 if (choice == 1) == i_first else -1 for choice in seen)
+        winners.append("i" if lead > 0 else "j" if lead < 0 else None)
+    expected = None if None in winners else winners[0] != winners[1]
+    assert flipped(votes) is expected
+
+
+@st.composite
+def groups(draw) -> tuple[int, list[Outcome]]:
+    n = draw(st.integers(1, 7))
+    pairs = st.tuples(st.integers(0, n - 1), st.integers(0, n - 1)).filter(lambda pair: pair[0] != pair[1])
+    rows = (
+        draw(st.lists(st.tuples(pairs, st.sampled_from([0.0, 0.25, 0.5, 1.0, None])), max_size=25))
+        if n > 1
+        else []
+    )
+    return n, [Outcome(i, j, p) for (i, j), p in rows]
+
+
+def count_triads(n: int, outcomes: list[Outcome]) -> tuple[int, int]:
+    """The naive twin."""
+    margin = {pair: 0.0 for pair in itertools.permutations(range(n), 2)}
+    for outcome in outcomes:
+        if outcome.p is not None:
+            margin[outcome.i, outcome.j] += outcome.p - 0.5
+            margin[outcome.j, outcome.i] -= outcome.p - 0.5
+    circles = triples = 0
+    for a, b, c in itertools.combinations(range(n), 3):
+        signs = (margin[a, b], margin[b, c], margin[c, a])
+        if all(signs):
+            triples += 1
+            circles += all(sign > 0 for sign in signs) or all(sign < 0 for sign in signs)
+    return circles, triples
+
+
+@given(groups())
+def test_circles_and_triples_are_counted_one_by_one(group) -> None:
+    assert triads(*group) == count_triads(*group)
+
+
+@given(groups(), st.randoms())
+def test_circles_do_not_depend_on_who_is_called_what(group, rng: random.Random) -> None:
+    n, outcomes = group
+    names = list(range(n))
+    rng.shuffle(names)
+    assert triads(n, [Outcome(names[o.i], names[o.j], o.p) for o in outcomes]) == triads(n, outcomes)
+
+
+def test_a_judge_with_a_scale_makes_no_circles_and_coins_make_one_in_four() -> None:
+    rng = random.Random(0)
+    pairs = list(itertools.combinations(range(60), 2))
+    assert triads(60, [Outcome(i, j, 1.0) for i, j in pairs]) == (0, 60 * 59 * 58 // 6)
+    circles, triples = triads(60, [Outcome(i, j, float(rng.random() < 0.5)) for i, j in pairs])
+    assert circles / triples == pytest.approx(0.25, abs=0.01)
+
+
+def test_of_a_huge_group_a_part_is_looked_at() -> None:
+    assert triads(10_000, [Outcome(0, 1, 1.0), Outcome(9998, 9999, 0.0)]) == (0, 0)
+
+
+# Rewards and lengths of one group
+
+NUMBERS = st.lists(st.tuples(st.integers(-50, 50), st.integers(0, 300)), min_size=3, max_size=12)
+
+
+@given(NUMBERS)
+def test_correlation_is_that_of_numpy(rows) -> None:
+    rewards, lengths = np.array([r / 10 for r, _ in rows]), [n for _, n in rows]
+    use = np.array(lengths) > 0
+    found = length_correlation(rewards, lengths)
+    if use.sum() < 3 or np.ptp(rewards[use]) == 0 or np.ptp(np.array(lengths)[use]) == 0:
+        assert found is None
+    else:
+        assert found == pytest.approx(np.corrcoef(rewards[use], np.array(lengths)[use])[0, 1], abs=1e-9)
+
+
+def test_unknown_rewards_and_absent_members_count_nothing() -> None:
+    rewards = np.array([0.0, 1.0, 2.0, np.nan, 9.0])
+    assert length_correlation(rewards, [1, 2, 3, 50, 0]) == pytest.approx(1.0)
+    assert length_correlation(rewards, ()) is None
+
+
+@pytest.mark.parametrize(
+    ("value", "stderr", "share"),
+    [
+        ([-1.0, 1.0], [0.5, 0.5], 0.75),
+        ([-1.0, 1.0], [2.0, 2.0], 0.0),
+        ([1.0, 1.0], [0.1, 0.1], 0.0),
+        ([-1.0, 1.0, np.nan], [0.0, 0.0, np.nan], 1.0),
+        ([-1.0, 1.0], [np.nan, np.nan], None),
+        ([1.0], [0.1], None),
+    ],
+)
+def test_a_group_is_as_decided_as_its_spread_is_no_noise(value, stderr, share) -> None:
+    assert decided(Ratings(np.array(value), np.array(stderr))) == share
