@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from rrm_reward._cluster_config import validate_cluster
 from rrm_reward.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ def validate(config: RRMConfig) -> None:
         ConfigError: the first mistake, with key, value and fix.
     """
     judge = config.judge
-    _one_of("judge.backend", judge.backend, ("openai", "transformers"))
+    _one_of("judge.backend", judge.backend, ("openai", "transformers", "ray"))
     _one_of("judge.order", judge.order, ("balanced", "random", "both"))
     _one_of("judge.aggregate", judge.aggregate, ("share", "majority"))
     _one_of("judge.response_view", judge.response_view, ("final", "full"))
@@ -92,6 +93,8 @@ def validate(config: RRMConfig) -> None:
             config.service.group_size,
             f"must be at least 2, and at most service.max_group={config.service.max_group}",
         )
+    if judge.backend == "ray":
+        validate_cluster(judge.cluster)
     if not 0 < judge.top_p <= 1:
         raise ConfigError("judge.top_p", judge.top_p, "must lie in (0, 1]")
     if judge.votes > 1 and judge.temperature == 0:

@@ -74,6 +74,10 @@ def _run(argv: Sequence[str] | None) -> int:
     try:
         if arguments.command == "rank":
             return _rank(arguments, overrides)
+        if arguments.command == "doctor":
+            from rrm_reward.cluster import _doctor
+
+            return _doctor.main()
         return _data(arguments)
     except RRMRewardError as error:
         print(f"rrm-reward: {error}", file=sys.stderr)
@@ -98,6 +102,12 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     _add_rank(commands)
     _add_data(commands)
+    commands.add_parser(
+        "doctor",
+        allow_abbrev=False,
+        help="devices, variables and versions, and what is wrong with them",
+        description="Prints what this machine has and what works together. Exit code 1: something is wrong.",
+    )
     return parser
 
 

@@ -21,6 +21,7 @@ from typing import Any, cast
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from rrm_reward._cluster_config import ClusterConfig
 from rrm_reward._validate import validate
 from rrm_reward.errors import ConfigError
 
@@ -36,7 +37,10 @@ def _setting(default: Any, text: str) -> Any:
 class JudgeConfig:
     """Who judges, and how a comparison is asked."""
 
-    backend: str = _setting("openai", "openai: any OpenAI-compatible chat server; transformers: in process")
+    backend: str = _setting(
+        "openai",
+        "openai: any OpenAI-compatible chat server; transformers: in process; ray: replicas of judge.cluster",
+    )
     urls: list[str] = _setting([], "base URLs as OpenAI clients take them, ending in /v1 (openai)")
     model: str = _setting("", "served model name (openai), folder or hub name (transformers)")
     tokenizer: str | None = _setting(
@@ -75,6 +79,7 @@ class JudgeConfig:
         None, "torch device of the judge (transformers); null: cuda if there is one"
     )
     max_batch: int = _setting(256, "prompts in one generate() call (transformers)")
+    cluster: ClusterConfig = field(default_factory=ClusterConfig)
 
 
 @dataclass

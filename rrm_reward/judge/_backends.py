@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 from collections.abc import Callable
+from typing import cast
 
 from yarl import URL
 
@@ -43,5 +45,18 @@ def _transformers(config: JudgeConfig) -> Backend:
     )
 
 
-BACKENDS: dict[str, Callable[[JudgeConfig], Backend]] = {"openai": _openai, "transformers": _transformers}
+def _elsewhere(module: str, function: str) -> Callable[[JudgeConfig], Backend]:
+    """A backend of a room above this one, which may not be imported from here; looked up when it is made."""
+
+    def make(config: JudgeConfig) -> Backend:
+        return cast(Backend, getattr(importlib.import_module(module), function)(config))
+
+    return make
+
+
+BACKENDS: dict[str, Callable[[JudgeConfig], Backend]] = {
+    "openai": _openai,
+    "transformers": _transformers,
+    "ray": _elsewhere("rrm_reward.cluster", "judge_group"),
+}
 """What `Judge.from_config` takes ``judge.backend`` from; add yours here."""

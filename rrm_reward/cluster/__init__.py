@@ -1,0 +1,39 @@
+"""Judge replicas as Ray actors: beside the trainer or on its GPUs, CUDA or ROCm.
+
+    rrm:
+      judge:
+        backend: ray
+        model: Reward-Reasoning/RRM-32B
+        cluster: {replicas: 2, tensor_parallel: 4}
+
+`JudgeGroup` is a backend like any other (`rrm_reward.judge.Backend`): nothing above it knows that there are replicas.
+
+    _group.py        JudgeGroup: calls that outlive their replica; sleep and wake
+    _routing.py      which replica gets a call: a state machine without Ray
+    _keeper.py       keeps one replica alive: starts, watches, kills, starts again
+    _replica.py      the actor: an engine, its votes one by one, its health
+    _engine.py       what an engine is; `_vllm.py` and `_in_process.py` are two
+    _placement.py    bundles and nodes: where replicas live
+    _guard.py        no engine process outlives its replica
+    _devices.py      CUDA, ROCm or CPU, and environment variables that contradict each other
+    _versions.py, _doctor.py    what is installed, what works together, and ``rrm-reward doctor``
+    _sizing.py, _size_report.py  memory arithmetic, and ``rrm-reward size``
+
+Importing this package imports no Ray. ``docs/cluster.md`` is the user's page.
+"""
+
+from rrm_reward.cluster._devices import Devices, Finding, check_environment, detect_devices
+from rrm_reward.cluster._engine import Declined, Engine, EngineSpec
+from rrm_reward.cluster._group import JudgeGroup, judge_group
+
+__all__ = [
+    "Declined",
+    "Devices",
+    "Engine",
+    "EngineSpec",
+    "Finding",
+    "JudgeGroup",
+    "check_environment",
+    "detect_devices",
+    "judge_group",
+]

@@ -1,0 +1,78 @@
+"""``rrm-reward doctor``: what this machine has, what works together, and what is wrong.
+
+devices    cpu
+ray        1 node: 2 CPU, 0 GPU
+variables  none that select devices
+packages   torch 2.13.0+cpu, ray 2.60.0, verl 0.9.1
+wrong      nothing
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping
+
+from rrm_reward import __version__
+from rrm_reward.cluster._devices import (
+    VARIABLES,
+    Devices,
+    Finding,
+    check_environment,
+    detect_devices,
+    torch_kind,
+)
+from rrm_reward.cluster._versions import TRIED, check_versions, installed_versions
+
+
+def examine(
+    environment: Mapping[str, str], devices: Devices, versions: Mapping[str, str], torch: str | None
+) -> list[Finding]:
+    """Everything that is wrong with a machine.
+
+    Args:
+        environment: variables by name.
+        devices: as detected.
+        versions: of installed packages.
+        torch: see `torch_kind`.
+    """
+    findings = [*check_environment(environment, devices), *check_versions(versions)]
+    if torch is not None and devices.kind != torch:
+        if devices.kind != "cpu":
+            fix = f"is built for {torch} and this machine has {devices.kind}: install torch's build for {devices.kind}"
+            findings.append(Finding("torch", fix))
+        elif torch != "cpu":
+            fix = f"is built for {torch} and no such GPU is here: is the driver loaded, and in the container?"
+            findings.append(Finding("torch", fix, fatal=False))
+    return findings
+
+
+def report(
+    environment: Mapping[str, str], devices: Devices, versions: Mapping[str, str], findings: list[Finding]
+) -> str:
+    """The text that is printed."""
+    shown = f"{devices.count} x {devices.names[0]}" if devices.names else str(devices.count or "")
+    variables = [f"{name}={environment[name]!r}" for name in VARIABLES if name in environment]
+    packages = [f"{package} {version}" for package, version in versions.items()]
+    lines = [
+        f"rrm-reward {__version__}, Python {sys.version.split()[0]}",
+        f"devices    {devices.kind} {shown}".rstrip(),
+        f"variables  {', '.join(variables) or 'none that select devices'}",
+        f"packages   {', '.join(packages) or 'none of those that matter here'}",
+        *(f"known      {line}" for line in TRIED),
+        *(
+            f"{'wrong' if finding.fatal else 'perhaps':10} {finding.name}: {finding.fix}"
+            for finding in findings
+        ),
+    ]
+    if not findings:
+        lines.append("wrong      nothing")
+    return "\n".join(lines)
+
+
+def main() -> int:
+    """Print the report; 1 if something is wrong, 0 if nothing is, or only perhaps."""
+    devices, versions = detect_devices(), installed_versions()
+    findings = examine(os.environ, devices, versions, torch_kind())
+    print(report(os.environ, devices, versions, findings))
+    return int(any(finding.fatal for finding in findings))

@@ -1,0 +1,311 @@
+"""A judge of many replicas as one backend.
+
+    group = JudgeGroup.from_config(config.judge)
+    await group.start()
+    completions = await group.complete(messages, 4, Sampling())
+    async with group.awake():              # where the judge sleeps between uses
+        ...
+
+What a call goes through:
+
+    prefix -> the replica that knows it, unless that is too full -> votes one by one -> the rest elsewhere if it dies
+
+A vote that came is kept, and only what is missing is asked of another replica, so no vote counts twice. A request
+that was there when `retries` replicas died is given up, for it may be what kills them. When no replica is left, calls
+wait for one as long as one call may last, once, and then fail at once until one is back: the run goes on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import logging
+import os
+from collections import Counter
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from contextlib import aclosing, asynccontextmanager
+from importlib.util import find_spec
+from typing import Any
+
+from rrm_reward.cluster._devices import check_environment, detect_devices
+from rrm_reward.cluster._engine import Declined, EngineSpec
+from rrm_reward.cluster._keeper import Keeper
+from rrm_reward.cluster._placement import Places, find_places, join_ray, leave_ray
+from rrm_reward.cluster._routing import Member, Roster, prefix_of
+from rrm_reward._cluster_config import ClusterConfig
+from rrm_reward.config import JudgeConfig
+from rrm_reward.errors import ConfigError
+from rrm_reward.judge import BackendError, Completion, Message, Sampling
+
+logger = logging.getLogger(__name__)
+
+PATIENCE = 3
+"""Timeouts that one request may last in all, as for servers over HTTP."""
+
+
+class JudgeGroup:
+    """A `Backend`. Belongs to the event loop in which it is started.
+
+    Args:
+        config: replicas, their place and their engine.
+        spec: of each engine; `bundles` is filled in by the place.
+        timeout: seconds of one try; a request and its retries may take `PATIENCE` times that.
+        retries: replicas that may die under one request.
+        placement_groups: existing ones of Ray whose GPUs are shared, in place of names in the configuration.
+
+    Attributes:
+        counts: ``moved`` calls, ``aborted`` ones, ``outages`` of the whole judge, ``sleeps`` and ``wakes``.
+    """
+
+    def __init__(
+        self,
+        config: ClusterConfig,
+        spec: EngineSpec,
+        *,
+        timeout: float = 600.0,
+        retries: int = 3,
+        placement_groups: Sequence[Any] = (),
+    ) -> None:
+        self._config = config
+        self._spec = spec
+        self._timeout = timeout
+        self._retries = retries
+        self._groups = placement_groups
+        self._places = Places(())
+        self._keepers: dict[Member, Keeper] = {}
+        self._roster = Roster(())
+        self._numbers = itertools.count()
+        self._users = 0
+        self._switching = asyncio.Lock()
+        self._permitted = asyncio.Event()
+        self._changed = asyncio.Event()
+        self._down_since: float | None = None
+        self._context_tokens = spec.context_tokens
+        self._owns_ray = False
+        self.counts: Counter[str] = Counter()
+
+    @classmethod
+    def from_config(cls, config: JudgeConfig, *, placement_groups: Sequence[Any] = ()) -> JudgeGroup:
+        """The group of a configuration; nothing is started."""
+        cluster = config.cluster
+        spec = EngineSpec(
+            config.model,
+            config.tokenizer,
+            config.context_tokens,
+            gpus=cluster.gpus_of_replica,
+            tensor_parallel=cluster.tensor_parallel,
+            data_parallel=cluster.data_parallel,
+            share=cluster.share,
+            sleep=cluster.sleep,
+            arguments=dict(cluster.engine_args),
+        )
+        return cls(
+            cluster, spec, timeout=config.timeout, retries=config.retries, placement_groups=placement_groups
+        )
+
+    @property
+    def context_tokens(self) -> int | None:
+        """The judge's context length; known after `start`."""
+        return self._context_tokens
+
+    @property
+    def patience(self) -> float:
+        """Seconds after which a request has an answer or has given up."""
+        return PATIENCE * self._timeout
+
+    @property
+    def replicas(self) -> tuple[Member, ...]:
+        """Every replica: its name, its calls, and whether it takes any."""
+        return tuple(self._roster.members)
+
+    async def start(self) -> None:
+        """See `Backend.start`: places every replica and waits for its first launch. One that works is enough."""
+        if self._keepers:
+            return
+        for finding in check_environment(os.environ, detect_devices(), gpus=self._spec.gpus):
+            if finding.fatal:
+                raise ConfigError(finding.name, os.environ.get(finding.name), finding.fix)
+        self._owns_ray = await asyncio.to_thread(join_ray, self._config.address)
+        self._places = await find_places(self._config, self._groups)
+        self._roster = Roster([f"judge-{index}" for index in range(len(self._places.places))])
+        self._permitted.set()
+        for member, place in zip(self._roster.members, self._places.places, strict=True):
+            self._keepers[member] = Keeper(
+                member, place, self._config, self._spec, self._permitted, self._on_change
+            )
+        first = await asyncio.gather(*(k.first for k in self._keepers.values()), return_exceptions=True)
+        try:
+            self._check_first(first)
+            if self._spec.sleep:
+                await self._sleep()
+                if not any(keeper.loaded for keeper in self._keepers.values()):
+                    fix = "no replica sleeps when it is told to; set it to 0 and give the judge its own GPUs"
+                    raise ConfigError("judge.cluster.sleep", self._spec.sleep, fix)
+        except ConfigError:
+            await self.aclose()
+            raise
+
+    def _check_first(self, first: Sequence[Any]) -> None:
+        errors = [error for error in first if isinstance(error, BaseException)]
+        for error in errors:
+            if isinstance(error, ConfigError):
+                raise error
+        if len(errors) == len(first):
+            fix = f"no replica starts; the first says: {str(errors[0]).strip().splitlines()[-1:]}"
+            raise ConfigError("judge.cluster.replicas", len(first), fix) from errors[0]
+        if errors:
+            logger.error("%d of %d judge replicas do not start yet: %s", len(errors), len(first), errors[0])
+        told = [started.context_tokens for started in first if not isinstance(started, BaseException)]
+        self._context_tokens = self._context_tokens or min(filter(None, told), default=None)
+
+    async def aclose(self) -> None:
+        """See `Backend.aclose`. Calls in flight fail."""
+        keepers, self._keepers = list(self._keepers.values()), {}
+        await asyncio.gather(*(keeper.aclose() for keeper in keepers))
+        places, self._places = self._places, Places(())
+        owns_ray, self._owns_ray = self._owns_ray, False
+        await asyncio.to_thread(leave_ray, places, owns_ray)
+
+    async def complete(self, messages: Sequence[Message], n: int, sampling: Sampling) -> list[Completion]:
+        """See `Backend.complete`. Votes that came before all retries were spent are returned, fewer than n."""
+        completions: list[Completion] = []
+        async with aclosing(self.stream(messages, n, sampling)) as votes:
+            try:
+                async for completion in votes:
+                    completions.append(completion)
+            except BackendError:
+                if not completions:
+                    raise
+        return completions
+
+    async def stream(
+        self, messages: Sequence[Message], n: int, sampling: Sampling
+    ) -> AsyncGenerator[Completion, None]:
+        """n votes, each when it ends; leaving early (`contextlib.aclosing`) aborts the rest in the engine.
+
+        Raises:
+            BackendError: the rest will not come.
+        """
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + self.patience
+        prefix, missing, failed = prefix_of(messages), n, list[Member]()
+        reason = "no replica is left"
+        while missing:
+            remaining = deadline - loop.time()
+            if remaining <= 0:
+                raise BackendError(f"no answer within {self.patience:g} s; last: {reason}")
+            if len(failed) > self._retries:
+                raise BackendError(f"failed on {len(failed)} replicas; last: {reason}")
+            member = self._roster.acquire(prefix, failed)
+            if member is None:
+                await self._until_back(remaining, reason)
+                continue
+            request = f"{os.getpid()}-{id(self):x}-{next(self._numbers)}"
+            keeper = self._keepers[member]
+            try:
+                seconds = min(self._timeout, remaining)
+                async with aclosing(keeper.stream(request, messages, missing, sampling, seconds)) as votes:
+                    async for completion in votes:
+                        missing -= 1
+                        yield completion
+                if missing:
+                    raise TimeoutError("the replica broke off")
+            except Declined as error:
+                raise BackendError(str(error).strip().splitlines()[-1]) from error
+            except (GeneratorExit, asyncio.CancelledError):
+                self.counts["aborted"] += 1
+                raise
+            except Exception as error:
+                # Ray's exceptions and those of an engine: whatever it is, another replica may do better
+                reason = f"{member.name}: {type(error).__name__}: {str(error).strip()[-300:]}"
+                failed.append(member)
+                self.counts["moved"] += 1
+                keeper.suspect()
+            finally:
+                self._roster.release(member)
+
+    @asynccontextmanager
+    async def awake(self) -> AsyncIterator[None]:
+        """While anyone is inside, the judge is awake; with ``sleep: 0`` it always is.
+
+        The first to enter wakes it and the last to leave puts it to sleep, whatever was raised inside.
+        """
+        if not self._spec.sleep:
+            yield
+            return
+        async with self._switching:
+            self._users += 1
+            if self._users == 1:
+                await self._wake()
+        try:
+            yield
+        finally:
+            async with self._switching:
+                self._users -= 1
+                if not self._users:
+                    await self._sleep()
+
+    async def _wake(self) -> None:
+        self.counts["wakes"] += 1
+        self._permitted.set()
+        await asyncio.gather(*(keeper.wake() for keeper in self._keepers.values()))
+
+    async def _sleep(self) -> None:
+        self.counts["sleeps"] += 1
+        self._permitted.clear()
+        await asyncio.gather(*(keeper.sleep(self._spec.sleep) for keeper in self._keepers.values()))
+
+    def snapshot(self) -> dict[str, float]:
+        """Counters by name: of the group, and of the lives of its replicas."""
+        present = sum(member.present for member in self._roster.members)
+        lives = sum((keeper.counts for keeper in self._keepers.values()), Counter[str]())
+        totals = {**self.counts, **lives, "replicas": len(self._roster.members), "present": present}
+        return {name: float(count) for name, count in totals.items()}
+
+    def _on_change(self) -> None:
+        """A replica came or went."""
+        if self._roster.available:
+            if self._down_since is not None:
+                logger.error("the judge is back")
+            self._down_since = None
+            changed, self._changed = self._changed, asyncio.Event()
+            changed.set()
+        elif self._permitted.is_set() and self._keepers:
+            self._down_since = asyncio.get_running_loop().time()
+            self.counts["outages"] += 1
+            logger.error(
+                "EVERY judge replica is lost; calls wait %g s for one, then comparisons are missing",
+                self.patience,
+            )
+
+    async def _until_back(self, remaining: float, reason: str) -> None:
+        """Until a replica is in.
+
+        Raises:
+            BackendError: none came in time, or the judge is closed or asleep.
+        """
+        if not self._keepers:
+            raise BackendError("the judge is closed, or was never started")
+        if not self._permitted.is_set():
+            raise BackendError("the judge is asleep: call it inside `async with judge.awake()`")
+        if self._down_since is not None:
+            waited = asyncio.get_running_loop().time() - self._down_since
+            remaining = min(remaining, self.patience - waited)
+        try:
+            await asyncio.wait_for(self._changed.wait(), max(0.0, remaining))
+        except TimeoutError:
+            raise BackendError(f"no replica came back in time; last: {reason}") from None
+
+
+
+def judge_group(config: JudgeConfig) -> JudgeGroup:
+    """What ``judge.backend=ray`` is.
+
+    Raises:
+        ConfigError: Ray is not installed.
+    """
+    if find_spec("ray") is None:
+        raise ConfigError(
+            "judge.backend", config.backend, "needs Ray: pip install ray, or use openai with judge.urls"
+        )
+    return JudgeGroup.from_config(config)

@@ -1,0 +1,253 @@
+"""Keeps one replica alive: starts it, watches it, kills it when it is of no use, and starts it again.
+
+    permitted --> launch --(loaded, one token drawn)--> in --(dead, hanging)--> killed --> pause --> permitted
+
+The permission is withdrawn while the judge sleeps: a replica that was lost then must not load its weights beside a
+trainer that has the memory. Pauses double up to a limit, and begin anew after a launch that succeeded.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections import Counter
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from dataclasses import replace
+from typing import Any, TypeVar
+
+from rrm_reward.cluster._engine import EngineSpec
+from rrm_reward.cluster._placement import Place
+from rrm_reward.cluster._replica import Health, Replica, Started
+from rrm_reward.cluster._routing import Member
+from rrm_reward._cluster_config import ClusterConfig
+from rrm_reward.errors import ConfigError
+from rrm_reward.judge import Completion, Message, Sampling
+
+logger = logging.getLogger(__name__)
+
+Answer = TypeVar("Answer")
+
+_POLL_SECONDS = 2.0
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 60.0
+_SLEEP_SECONDS = 300.0
+_CLOSE_SECONDS = 10.0
+_MAX_CONCURRENCY = 100_000
+
+
+class Keeper:
+    """One replica, through all its lives.
+
+    Args:
+        member: its entry in the roster; present while the replica takes calls.
+        place: where it lives.
+        config: engine, start and hang timeouts.
+        spec: of the engine.
+        permitted: set while a replica may hold memory.
+        changed: called when the member came or went.
+
+    Attributes:
+        loaded: whether it holds an engine, awake or asleep.
+        first: how the first launch went: what the replica said, or why there is none.
+        counts: ``launches`` and ``losses``.
+    """
+
+    def __init__(
+        self,
+        member: Member,
+        place: Place,
+        config: ClusterConfig,
+        spec: EngineSpec,
+        permitted: asyncio.Event,
+        changed: Callable[[], None],
+    ) -> None:
+        self.member = member
+        self.first: asyncio.Future[Started] = asyncio.get_running_loop().create_future()
+        self.counts: Counter[str] = Counter()
+        self._place = place
+        self._config = config
+        self._spec = replace(spec, bundles=place.bundles)
+        self._permitted = permitted
+        self._changed = changed
+        self._handle: Any = None
+        self.loaded = False
+        self._suspected = asyncio.Event()
+        self._task = asyncio.create_task(self._keep(), name=f"keeper of {member.name}")
+
+    async def stream(
+        self, request: str, messages: Sequence[Message], n: int, sampling: Sampling, seconds: float
+    ) -> AsyncGenerator[Completion, None]:
+        """Votes of this replica; leaving early aborts the rest.
+
+        Raises:
+            Declined: no replica can answer this.
+            RayError: the replica is lost, or its engine failed.
+            TimeoutError: not all came within `seconds`.
+        """
+        loop, handle = asyncio.get_running_loop(), self._handle
+        deadline = loop.time() + seconds
+        references = handle.stream.remote(request, list(messages), n, sampling)
+        over = False
+        try:
+            while True:
+                try:
+                    completion = await asyncio.wait_for(_next(references), deadline - loop.time())
+                except StopAsyncIteration:
+                    over = True
+                    return
+                yield completion
+        finally:
+            if not over:
+                handle.abort.remote(request)
+
+    def suspect(self) -> None:
+        """A call failed there: look after it now and not at the next turn."""
+        self._suspected.set()
+
+    async def sleep(self, level: int) -> None:
+        """Give the memory back; a replica that does not is killed, for the memory is promised to somebody else."""
+        self._leave()
+        if not self.loaded:
+            self._kill("it was still loading when the judge was put to sleep")
+            return
+        await self._switch("sleep", level)
+
+    async def wake(self) -> None:
+        """Take calls again, if the replica is loaded; if it is not, its launch is under way."""
+        if self.loaded and await self._switch("wake"):
+            self._join()
+
+    async def aclose(self) -> None:
+        """End the replica for good."""
+        self._task.cancel()
+        await asyncio.wait([self._task])
+        self._leave()
+        if self.loaded:
+            try:
+                await asyncio.wait_for(_answer(self._handle.aclose.remote()), _CLOSE_SECONDS)
+            except Exception as error:
+                logger.info("%s does not end by itself: %s", self.member.name, _first_line(error))
+        self._kill(None)
+
+    async def _switch(self, method: str, *arguments: Any) -> bool:
+        """Sleep or wake, and see whether it came true."""
+        try:
+            call = getattr(self._handle, method).remote(*arguments)
+            if await asyncio.wait_for(_answer(call), _SLEEP_SECONDS):
+                return True
+            reason = f"its engine answers to {method}, and is_sleeping says that nothing happened"
+        except Exception as error:
+            reason = f"it cannot {method}: {_first_line(error)}"
+        self._kill(reason)
+        return False
+
+    async def _keep(self) -> None:
+        pause = _FIRST_PAUSE
+        while True:
+            await self._permitted.wait()
+            try:
+                started = await self._launch()
+            except Exception as error:
+                reason = _first_line(error)
+                if not self.first.done():
+                    self.first.set_exception(error)
+            else:
+                pause = _FIRST_PAUSE
+                if not self.first.done():
+                    self.first.set_result(started)
+                reason = await self._watch()
+            self._kill(reason)
+            await asyncio.sleep(pause)
+            pause = min(2 * pause, _LONGEST_PAUSE)
+
+    async def _launch(self) -> Started:
+        """The replica, loaded; it takes calls from here on.
+
+        Raises:
+            ConfigError: it says that a setting cannot work.
+            RayError: it died.
+            TimeoutError: it did not load in time.
+        """
+        import ray
+
+        self.counts["launches"] += 1
+        self._suspected.clear()
+        self._handle = (
+            ray.remote(Replica)
+            .options(max_restarts=0, max_concurrency=_MAX_CONCURRENCY, **self._place.options())
+            .remote(self._config.engine, self._spec)
+        )
+        call = _answer(self._handle.start.remote())
+        started: Started = await asyncio.wait_for(call, self._config.start_timeout)
+        if started.wrong is not None:
+            raise ConfigError(*started.wrong)
+        for warning in started.warnings:
+            logger.warning("%s: %s", self.member.name, warning)
+        self.loaded = True
+        self._join()
+        return started
+
+    async def _watch(self) -> str:
+        """Until the replica is of no use; says why."""
+        import ray
+
+        patience = self._config.hang_timeout
+        while True:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._suspected.wait(), _POLL_SECONDS)
+            self._suspected.clear()
+            try:
+                health: Health = await asyncio.wait_for(_answer(self._handle.health.remote()), patience)
+            except TimeoutError:
+                return f"it has not answered for {patience:g} s"
+            except ray.exceptions.RayError as error:
+                return _first_line(error)
+            if health.failure is not None:
+                return health.failure
+            if health.stalled > patience:
+                return f"its engine has drawn no token of {health.pending} votes for {health.stalled:.0f} s"
+
+    def _join(self) -> None:
+        if self._permitted.is_set() and not self.member.present:
+            self.member.present = True
+            self._changed()
+
+    def _leave(self) -> None:
+        if self.member.present:
+            self.member.present = False
+            self._changed()
+
+    def _kill(self, reason: str | None) -> None:
+        """End the process; calls in flight there fail at once. Loudly, if there is a reason."""
+        import ray
+
+        self._leave()
+        self.loaded = False
+        handle, self._handle = self._handle, None
+        if handle is None:
+            return
+        if reason is not None:
+            self.counts["losses"] += 1
+            logger.error("judge replica %s is lost and will be started again: %s", self.member.name, reason)
+        try:
+            ray.kill(handle, no_restart=True)
+        except Exception as error:
+            logger.info("%s cannot be killed, so it is gone: %s", self.member.name, _first_line(error))
+
+
+async def _next(references: Any) -> Completion:
+    """The next vote. Exceptions of the replica come as Ray raises them: of their own class and of Ray's."""
+    completion: Completion = await (await anext(references))
+    return completion
+
+
+async def _answer(call: Awaitable[Answer]) -> Answer:
+    """A coroutine, which `asyncio.wait_for` takes, from Ray's reference, which it does not."""
+    return await call
+
+
+def _first_line(error: Exception) -> str:
+    text = str(error).strip()
+    # Ray's messages begin with a line about its own stack and end with the cause
+    lines = [line for line in text.splitlines() if line.strip()]
+    return f"{type(error).__name__}: {lines[-1].strip() if lines else ''}"

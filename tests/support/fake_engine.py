@@ -1,0 +1,103 @@
+# ruff: noqa: ASYNC110, ASYNC220, ASYNC251  (a process that hangs is what is wanted; files are polled)
+"""An engine for replicas without vLLM: it answers at once, or as a file says.
+
+The folder in ``engine_args.orders`` holds orders: a file ``<name>`` applies to every replica, ``<name>-<pid>`` to the
+one of that process. So a test reaches into replicas that Ray may have started anywhere, at any time.
+
+    hang     votes make no progress
+    deaf     the replica's event loop stands still
+    broken   the engine says that it is dead
+    memory   it cannot load
+    load_slowly  it does not end loading
+    insomnia sleep answers, and does nothing
+
+What happens is noted in ``engine_args.orders/log``, a line each: ``load PID``, ``vote PID REQUEST``, ``end PID
+REQUEST``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from rrm_reward.cluster import Declined, EngineSpec
+from rrm_reward.errors import ConfigError
+from rrm_reward.judge import Completion
+
+
+class FakeEngine:
+    """See the module's text. ``engine_args``: orders, seconds (of a vote), sleeps, child (a process of its own)."""
+
+    def __init__(self, spec: EngineSpec) -> None:
+        self.spec = spec
+        self._orders = Path(spec.arguments["orders"])
+        self._seconds = float(spec.arguments.get("seconds", 0.0))
+        self._asleep = False
+        self.context_tokens = 4096
+
+    def _told(self, order: str) -> bool:
+        return any((self._orders / name).exists() for name in (order, f"{order}-{os.getpid()}"))
+
+    def _note(self, *words: object) -> None:
+        with (self._orders / "log").open("a") as log:
+            log.write(" ".join(map(str, words)) + "\n")
+
+    async def start(self) -> None:
+        self._note("load", os.getpid(), self.spec.bundles, self.spec.gpus)
+        if self.spec.model == "unknown":
+            raise ConfigError("judge.model", self.spec.model, "there is no such model")
+        if self.spec.arguments.get("child"):
+            child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
+            self._note("child", child.pid)
+        if self._told("memory"):
+            raise MemoryError("out of memory: 61 GiB were asked for")
+        while self._told("load_slowly"):
+            await asyncio.sleep(0.05)
+
+    async def prompt(self, messages):
+        if "too long" in messages[-1]["content"]:
+            raise Declined("a prompt of 5000 tokens exceeds 4096")
+        return messages[-1]["content"]
+
+    async def vote(self, prompt, sampling, request, progress):
+        if self._asleep:
+            raise RuntimeError("a vote was asked of a sleeping engine")
+        self._note("vote", os.getpid(), request)
+        try:
+            if self._told("deaf"):
+                time.sleep(600)
+            while self._told("hang"):
+                await asyncio.sleep(0.05)
+            if self._told("broken"):
+                raise RuntimeError("EngineDeadError")
+            # the first vote of a request is quick, so that some are there when others are not
+            quick = request.endswith("-0") or request == "probe"
+            await asyncio.sleep(self._seconds * (0.1 if quick else 1.0))
+            progress()
+            return Completion(rf"\boxed{{Assistant 1}} {prompt} by {os.getpid()}", "stop", 7, 3)
+        finally:
+            self._note("end", os.getpid(), request)
+
+    async def failure(self):
+        return "the engine process is dead" if self._told("broken") else None
+
+    def sleepless(self):
+        return None if self.spec.arguments.get("sleeps") else "there is no sleep on this platform"
+
+    async def sleep(self, level):
+        self._note("sleep", os.getpid(), level)
+        self._asleep = not self._told("insomnia")
+
+    async def wake(self):
+        self._note("wake", os.getpid())
+        self._asleep = False
+
+    async def is_sleeping(self):
+        return self._asleep
+
+    async def aclose(self):
+        self._note("close", os.getpid())
