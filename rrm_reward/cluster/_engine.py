@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, cast
 
+from rrm_reward.config import JudgeConfig
 from rrm_reward.errors import ConfigError
 from rrm_reward.judge import Completion, Message, Sampling
 
@@ -46,6 +47,22 @@ class EngineSpec:
     bundles: tuple[int, ...] = ()
     sleep: int = 0
     arguments: dict[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def from_config(cls, config: JudgeConfig) -> EngineSpec:
+        """What a configuration asks for; where, and so the bundles, is not known yet."""
+        cluster = config.cluster
+        return cls(
+            config.model,
+            config.tokenizer,
+            config.context_tokens,
+            gpus=cluster.gpus_of_replica,
+            tensor_parallel=cluster.tensor_parallel,
+            data_parallel=cluster.data_parallel,
+            share=cluster.share,
+            sleep=cluster.sleep,
+            arguments=dict(cluster.engine_args),
+        )
 
 
 class Engine(Protocol):

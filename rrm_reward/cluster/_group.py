@@ -27,12 +27,12 @@ from contextlib import aclosing, asynccontextmanager
 from importlib.util import find_spec
 from typing import Any
 
+from rrm_reward._cluster_config import ClusterConfig
 from rrm_reward.cluster._devices import check_environment, detect_devices
 from rrm_reward.cluster._engine import Declined, EngineSpec
-from rrm_reward.cluster._keeper import Keeper
+from rrm_reward.cluster._keeper import Keeper, said
 from rrm_reward.cluster._placement import Places, find_places, join_ray, leave_ray
 from rrm_reward.cluster._routing import Member, Roster, prefix_of
-from rrm_reward._cluster_config import ClusterConfig
 from rrm_reward.config import JudgeConfig
 from rrm_reward.errors import ConfigError
 from rrm_reward.judge import BackendError, Completion, Message, Sampling
@@ -87,20 +87,12 @@ class JudgeGroup:
     @classmethod
     def from_config(cls, config: JudgeConfig, *, placement_groups: Sequence[Any] = ()) -> JudgeGroup:
         """The group of a configuration; nothing is started."""
-        cluster = config.cluster
-        spec = EngineSpec(
-            config.model,
-            config.tokenizer,
-            config.context_tokens,
-            gpus=cluster.gpus_of_replica,
-            tensor_parallel=cluster.tensor_parallel,
-            data_parallel=cluster.data_parallel,
-            share=cluster.share,
-            sleep=cluster.sleep,
-            arguments=dict(cluster.engine_args),
-        )
         return cls(
-            cluster, spec, timeout=config.timeout, retries=config.retries, placement_groups=placement_groups
+            config.cluster,
+            EngineSpec.from_config(config),
+            timeout=config.timeout,
+            retries=config.retries,
+            placement_groups=placement_groups,
         )
 
     @property
@@ -151,10 +143,10 @@ class JudgeGroup:
             if isinstance(error, ConfigError):
                 raise error
         if len(errors) == len(first):
-            fix = f"no replica starts; the first says: {str(errors[0]).strip().splitlines()[-1:]}"
+            fix = f"no replica starts; the first says: {said(errors[0])}"
             raise ConfigError("judge.cluster.replicas", len(first), fix) from errors[0]
         if errors:
-            logger.error("%d of %d judge replicas do not start yet: %s", len(errors), len(first), errors[0])
+            logger.error("%d of %d replicas do not start yet: %s", len(errors), len(first), said(errors[0]))
         told = [started.context_tokens for started in first if not isinstance(started, BaseException)]
         self._context_tokens = self._context_tokens or min(filter(None, told), default=None)
 
@@ -211,13 +203,13 @@ class JudgeGroup:
                 if missing:
                     raise TimeoutError("the replica broke off")
             except Declined as error:
-                raise BackendError(str(error).strip().splitlines()[-1]) from error
+                raise BackendError(said(error)) from error
             except (GeneratorExit, asyncio.CancelledError):
                 self.counts["aborted"] += 1
                 raise
             except Exception as error:
                 # Ray's exceptions and those of an engine: whatever it is, another replica may do better
-                reason = f"{member.name}: {type(error).__name__}: {str(error).strip()[-300:]}"
+                reason = f"{member.name}: {said(error)}"
                 failed.append(member)
                 self.counts["moved"] += 1
                 keeper.suspect()
@@ -297,13 +289,8 @@ class JudgeGroup:
             raise BackendError(f"no replica came back in time; last: {reason}") from None
 
 
-
 def judge_group(config: JudgeConfig) -> JudgeGroup:
-    """What ``judge.backend=ray`` is.
-
-    Raises:
-        ConfigError: Ray is not installed.
-    """
+    """What ``judge.backend=ray`` is; without Ray a `ConfigError`."""
     if find_spec("ray") is None:
         raise ConfigError(
             "judge.backend", config.backend, "needs Ray: pip install ray, or use openai with judge.urls"

@@ -16,11 +16,11 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from dataclasses import replace
 from typing import Any, TypeVar
 
+from rrm_reward._cluster_config import ClusterConfig
 from rrm_reward.cluster._engine import EngineSpec
 from rrm_reward.cluster._placement import Place
 from rrm_reward.cluster._replica import Health, Replica, Started
 from rrm_reward.cluster._routing import Member
-from rrm_reward._cluster_config import ClusterConfig
 from rrm_reward.errors import ConfigError
 from rrm_reward.judge import Completion, Message, Sampling
 
@@ -32,6 +32,7 @@ _POLL_SECONDS = 2.0
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 60.0
 _SLEEP_SECONDS = 300.0
 _CLOSE_SECONDS = 10.0
+_LONGEST_LINE = 300
 _MAX_CONCURRENCY = 100_000
 
 
@@ -84,6 +85,8 @@ class Keeper:
             RayError: the replica is lost, or its engine failed.
             TimeoutError: not all came within `seconds`.
         """
+        from ray.exceptions import RayActorError
+
         loop, handle = asyncio.get_running_loop(), self._handle
         deadline = loop.time() + seconds
         references = handle.stream.remote(request, list(messages), n, sampling)
@@ -95,6 +98,12 @@ class Keeper:
                 except StopAsyncIteration:
                     over = True
                     return
+                except RayActorError:
+                    # gone, or out of reach: no other call shall try, until its health is known
+                    over = True
+                    if handle is self._handle:
+                        self._leave()
+                    raise
                 yield completion
         finally:
             if not over:
@@ -126,7 +135,7 @@ class Keeper:
             try:
                 await asyncio.wait_for(_answer(self._handle.aclose.remote()), _CLOSE_SECONDS)
             except Exception as error:
-                logger.info("%s does not end by itself: %s", self.member.name, _first_line(error))
+                logger.info("%s does not end by itself: %s", self.member.name, said(error))
         self._kill(None)
 
     async def _switch(self, method: str, *arguments: Any) -> bool:
@@ -137,7 +146,7 @@ class Keeper:
                 return True
             reason = f"its engine answers to {method}, and is_sleeping says that nothing happened"
         except Exception as error:
-            reason = f"it cannot {method}: {_first_line(error)}"
+            reason = f"it cannot {method}: {said(error)}"
         self._kill(reason)
         return False
 
@@ -148,7 +157,7 @@ class Keeper:
             try:
                 started = await self._launch()
             except Exception as error:
-                reason = _first_line(error)
+                reason = said(error)
                 if not self.first.done():
                     self.first.set_exception(error)
             else:
@@ -201,11 +210,12 @@ class Keeper:
             except TimeoutError:
                 return f"it has not answered for {patience:g} s"
             except ray.exceptions.RayError as error:
-                return _first_line(error)
+                return said(error)
             if health.failure is not None:
                 return health.failure
             if health.stalled > patience:
                 return f"its engine has drawn no token of {health.pending} votes for {health.stalled:.0f} s"
+            self._join()
 
     def _join(self) -> None:
         if self._permitted.is_set() and not self.member.present:
@@ -232,7 +242,7 @@ class Keeper:
         try:
             ray.kill(handle, no_restart=True)
         except Exception as error:
-            logger.info("%s cannot be killed, so it is gone: %s", self.member.name, _first_line(error))
+            logger.info("%s cannot be killed, so it is gone: %s", self.member.name, said(error))
 
 
 async def _next(references: Any) -> Completion:
@@ -246,8 +256,8 @@ async def _answer(call: Awaitable[Answer]) -> Answer:
     return await call
 
 
-def _first_line(error: Exception) -> str:
-    text = str(error).strip()
-    # Ray's messages begin with a line about its own stack and end with the cause
-    lines = [line for line in text.splitlines() if line.strip()]
-    return f"{type(error).__name__}: {lines[-1].strip() if lines else ''}"
+def said(error: BaseException) -> str:
+    """One line of an exception. Ray's begin with its own stack, end with the cause, and go on about common ones."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    cause = lines[-1].partition(" Some common causes include")[0] if lines else ""
+    return f"{type(error).__name__}: {cause[:_LONGEST_LINE]}"

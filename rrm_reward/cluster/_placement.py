@@ -117,7 +117,9 @@ async def find_places(config: ClusterConfig, groups: Sequence[Any] = ()) -> Plac
     if groups:
         return Places(shared_places(config, bundles_by_node(groups)))
     if config.share < 1 and config.gpus_of_replica > 1:
-        fix = "Ray gives shares of several GPUs only in bundles of one each: name placement_groups, or set 1.0"
+        fix = (
+            "Ray gives shares of several GPUs only in bundles of one each: name placement_groups, or set 1.0"
+        )
         raise ConfigError(f"{_KEY}.share", config.share, fix)
     if config.nodes:
         return Places(_node_places(config))

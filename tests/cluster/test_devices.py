@@ -171,6 +171,7 @@ print("no_hip", place(RAY_EXPERIMENTAL_NOSET_HIP_VISIBLE_DEVICES="1"))
 """
 
 
+@pytest.mark.trainer
 def test_rays_own_code_for_amd_gives_gpus_to_a_request_for_gpu_and_agrees_with_our_checks(tmp_path: Path):
     """Ray believes in four AMD GPUs: only their count is faked, all that follows from it is Ray's."""
     root = Path(__file__).parents[2]

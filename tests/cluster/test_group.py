@@ -17,7 +17,7 @@ from rrm_reward.errors import ConfigError
 from rrm_reward.judge import BackendError, Judge, Sampling
 from tests.support.waiting import until
 
-pytestmark = pytest.mark.usefixtures("cluster")
+pytestmark = [pytest.mark.trainer, pytest.mark.usefixtures("cluster")]
 
 PATIENT = 120.0
 """Seconds that something may take on a busy machine."""
@@ -137,7 +137,9 @@ async def test_removed_node_leaves_its_calls_to_the_others(make_group, cluster, 
         await group.aclose()
 
 
-async def test_when_all_are_dead_votes_go_missing_after_a_deadline_once_and_loudly(make_group, orders, caplog):
+async def test_when_all_are_dead_votes_go_missing_after_a_deadline_once_and_loudly(
+    make_group, orders, caplog
+):
     group = make_group("replicas=2", timeout=2.0)
     judge = Judge(group)
     await judge.start()
@@ -172,16 +174,17 @@ async def test_replica_that_dies_while_it_loads_leaves_no_engine_process(make_gr
     starting = asyncio.create_task(group.start())
     await until(lambda: orders.log("child"), PATIENT)
     (pid, *_), (child,) = orders.log("load")[0], orders.log("child")[0]
-    assert MARK.encode() in Path(f"/proc/{child}/environ").read_bytes()
+    assert MARK.encode() in process(child, "environ")
     os.kill(int(pid), signal.SIGKILL)
-    await until(lambda: not Path(f"/proc/{child}").exists() or b"time.sleep" not in command(child), PATIENT)
+    await until(lambda: b"time.sleep" not in process(child, "cmdline"), PATIENT)
     with pytest.raises(ConfigError, match="no replica starts"):
         await starting
 
 
-def command(pid):
+def process(pid, file):
+    """What the kernel tells of a process; nothing once it is gone."""
     try:
-        return Path(f"/proc/{pid}/cmdline").read_bytes()
+        return Path(f"/proc/{pid}/{file}").read_bytes()
     except OSError:
         return b""
 
@@ -194,8 +197,6 @@ async def test_cancelled_calls_and_votes_that_nobody_needs_are_aborted_in_the_en
         await until(lambda: len(orders.votes()) == 1, PATIENT)
         call.cancel()
         await until(lambda: len(orders.votes("end")) == 1, PATIENT)
-        orders.withdraw("log")
-        group.counts.clear()
         (member,) = group.replicas
         assert member.pending == 0
     finally:
@@ -219,10 +220,10 @@ async def test_prompt_that_no_replica_can_take_is_declined_once(make_group, orde
     group = make_group("replicas=4")
     await group.start()
     try:
-        with pytest.raises(BackendError, match="5000 tokens exceeds 4096"):
+        with pytest.raises(BackendError, match="5000 tokens exceeds 4000"):
             await group.complete(ask("too long"), 1, Sampling())
         assert group.counts["moved"] == 0
-        assert group.context_tokens == 4096
+        assert group.context_tokens == 65536
         completion, second = await group.complete(ask("short"), 2, Sampling())
         assert (completion.prompt_tokens, second.prompt_tokens) == (7, 0)
     finally:
@@ -262,7 +263,9 @@ async def test_replicas_live_on_the_nodes_that_are_named(make_group):
     await group.start()
     try:
         assert len(group.replicas) == 2
-        actors = [keeper._place.options()["scheduling_strategy"].node_id for keeper in group._keepers.values()]
+        actors = [
+            keeper._place.options()["scheduling_strategy"].node_id for keeper in group._keepers.values()
+        ]
         assert actors == [node, node]
         assert len(await pids_after(group)) == 2
     finally:
@@ -275,8 +278,14 @@ async def test_replicas_live_on_the_nodes_that_are_named(make_group):
         (["replicas=9"], "judge.cluster.replicas=9: the cluster holds 8 replicas of 1 GPU and 1 CPU"),
         (["tensor_parallel=5"], "judge.cluster.replicas=1: the cluster holds 0 replicas of 5 GPU"),
         (["nodes=[nowhere]"], "judge.cluster.nodes='nowhere': no such node; there are"),
-        (["placement_groups=[nobodys]"], "judge.cluster.placement_groups='nobodys': there is no placement group"),
-        (["share=0.5", "tensor_parallel=2"], "judge.cluster.share=0.5: Ray gives shares of several GPUs only in"),
+        (
+            ["placement_groups=[nobodys]"],
+            "judge.cluster.placement_groups='nobodys': there is no placement group",
+        ),
+        (
+            ["share=0.5", "tensor_parallel=2"],
+            "judge.cluster.share=0.5: Ray gives shares of several GPUs only in",
+        ),
         (["sleep=1"], "judge.cluster.sleep=1: there is no sleep on this platform; set it to 0"),
     ],
 )
@@ -327,7 +336,7 @@ async def test_replica_lost_while_the_judge_sleeps_does_not_load_before_it_is_aw
         async with group.awake():
             victim, _ = sorted(await pids_after(group))
         os.kill(victim, signal.SIGKILL)
-        await until(lambda: group.snapshot()["losses"] == 1, PATIENT)
+        await until(lambda: group.snapshot().get("losses") == 1, PATIENT)
         assert len(orders.log("load")) == 2
         async with group.awake():
             assert len(await pids_after(group)) == 1

@@ -37,7 +37,7 @@ class FakeEngine:
         self._orders = Path(spec.arguments["orders"])
         self._seconds = float(spec.arguments.get("seconds", 0.0))
         self._asleep = False
-        self.context_tokens = 4096
+        self.context_tokens = 65536
 
     def _told(self, order: str) -> bool:
         return any((self._orders / name).exists() for name in (order, f"{order}-{os.getpid()}"))
@@ -60,7 +60,7 @@ class FakeEngine:
 
     async def prompt(self, messages):
         if "too long" in messages[-1]["content"]:
-            raise Declined("a prompt of 5000 tokens exceeds 4096")
+            raise Declined("a prompt of 5000 tokens exceeds 4000")
         return messages[-1]["content"]
 
     async def vote(self, prompt, sampling, request, progress):
@@ -78,7 +78,7 @@ class FakeEngine:
             quick = request.endswith("-0") or request == "probe"
             await asyncio.sleep(self._seconds * (0.1 if quick else 1.0))
             progress()
-            return Completion(rf"\boxed{{Assistant 1}} {prompt} by {os.getpid()}", "stop", 7, 3)
+            return Completion(rf"\boxed{{Assistant 1}} {prompt[:40]} by {os.getpid()}", "stop", 7, 3)
         finally:
             self._note("end", os.getpid(), request)
 
