@@ -95,7 +95,11 @@ def test_every_setting_has_its_line_of_help():
 
     from rrm_reward.config import RRMConfig
 
-    for section in fields(RRMConfig):
-        parts = fields(section.default_factory) if is_dataclass(section.default_factory) else [section]
-        for part in parts:
-            assert part.metadata.get("help"), f"{section.name}.{part.name}"
+    def look(schema, path):
+        for part in fields(schema):
+            if is_dataclass(part.default_factory):
+                look(part.default_factory, f"{path}{part.name}.")
+            else:
+                assert part.metadata.get("help"), f"{path}{part.name}"
+
+    look(RRMConfig, "")
