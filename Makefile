@@ -16,10 +16,10 @@ demo: .venv/.ready
 
 test: lint test-fast test-trainers
 
-test-fast: .venv/.ready .venv-verl08/.ready
+test-fast: .venv/.ready .venv-verl08/.ready .venv-openrlhf/.ready
 	.venv/bin/python -m pytest -q -n 2 -m "not trainer" --timeout 300
 
-test-trainers: .venv/.ready .venv-verl08/.ready
+test-trainers: .venv/.ready .venv-verl08/.ready .venv-openrlhf/.ready
 	.venv/bin/python -m pytest -q -m trainer --timeout 900
 
 lint: .venv/.ready
@@ -44,10 +44,14 @@ checkpoints: .venv/.ready
 .venv-verl08/.ready: requirements/verl08.txt setup.py
 	scripts/make_venv.sh "$(PYTHON)" .venv-verl08 requirements/verl08.txt
 
+.venv-openrlhf/.ready: requirements/openrlhf.txt setup.py
+	scripts/make_openrlhf_venv.sh "$(PYTHON)" .venv-openrlhf requirements/openrlhf.txt
+
 # Resolves the pins anew; run it to move to newer versions, then run the tests.
 requirements:
 	scripts/resolve.sh "$(PYTHON)" verl09
 	scripts/resolve.sh "$(PYTHON)" verl08
+	scripts/resolve.sh "$(PYTHON)" openrlhf openrlhf==0.11.2
 
 clean:
-	rm -rf .venv .venv-verl08 out build *.egg-info
+	rm -rf .venv .venv-verl08 .venv-openrlhf out build *.egg-info

@@ -1,0 +1,191 @@
+"""The arena of one engine: groups in, shares out, and nothing that raises.
+
+It belongs to the event loop of its engine actor and starts with the first group. `check_judge` asks the judge before
+that, in a loop of its own, when a mistake can still be told as one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import time
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from typing import IO
+from uuid import uuid4
+
+from rrm_reward.arena import Arena
+from rrm_reward.build import build_arena
+from rrm_reward.config import LogConfig, RatingConfig, RRMConfig, TournamentConfig
+from rrm_reward.errors import ConfigError
+from rrm_reward.integrations.openrlhf._games import Game, LostGame, ReferenceGame, SiblingGame
+from rrm_reward.integrations.openrlhf._settings import Settings
+from rrm_reward.integrations.openrlhf._shares import Share
+from rrm_reward.types import Query
+
+logger = logging.getLogger(__name__)
+
+_REPORT_SECONDS = 60.0
+
+
+class Rewarder:
+    """Opens groups, and keeps count of what became of them.
+
+    Args:
+        settings: of this engine.
+
+    Attributes:
+        counts: ``samples``, ``unknown`` (rewards that became the group's mean), ``failed`` (rollouts), ``alone``
+            (groups of one), ``errors`` (our own).
+
+    Raises:
+        ConfigError: settings that cannot work, a log that cannot be written.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._arena = build_arena(settings.rrm)
+        self._referee: Arena | None = None
+        self._starting: asyncio.Task[None] | None = None
+        self._log = _open_log(settings.openrlhf.log)
+        self._reported = (time.monotonic(), 0.0)
+        self.counts: Counter[str] = Counter()
+
+    async def open(self, query: Query, size: int, reference: str | None = None) -> Game:
+        """A group of `size` rollouts that answer `query`.
+
+        Args:
+            query: what is asked.
+            size: members, those that will fail included.
+            reference: compare with this answer instead of with each other.
+        """
+        try:
+            if self._starting is None:
+                self._starting = asyncio.ensure_future(self._start())
+            await asyncio.shield(self._starting)
+            if reference is not None:
+                if self._settings.rrm.judge.response_view == "final":
+                    # an answer without thoughts must not look like thoughts that were cut off
+                    reference = f"</think>{reference}"
+                return ReferenceGame(self._referee_now(), query, reference, size)
+            if size == 1:
+                self.complain(
+                    "alone",
+                    "a group of one holds no comparison, and its reward is 0: set --rollout.n_samples_per_prompt "
+                    "(--eval.n_samples_per_prompt, if this happens in evaluation) to at least 2",
+                )
+            return SiblingGame(self._arena.open(uuid4().hex, query, size))
+        except Exception as error:
+            self.complain("errors", "a group cannot be opened and gets no rewards", error)
+            return LostGame()
+
+    def settled(self, group: str, slot: int, query: str, text: str | None, share: Share) -> None:
+        """A sample got its share: count it and write it down."""
+        self.counts["samples"] += 1
+        self.counts["unknown"] += not share.known
+        if self._log is not None:
+            row = {
+                "time": time.time(),
+                "group": group,
+                "slot": slot,
+                "size": share.size,
+                "query": query,
+                "response": text,
+                "reward": share.reward,
+                "score": share.score,
+                **share.logs(),
+            }
+            try:
+                self._log.write(json.dumps(row) + "\n")
+            except OSError as error:
+                # a full disk must not cost rewards
+                logger.error("rrm_openrlhf.log ends here: %s", error)
+                self._log = None
+        self._report()
+
+    def complain(self, what: str, message: str, error: Exception | None = None) -> None:
+        """Count, and log the 1st, 2nd, 4th, 8th ... of each kind."""
+        self.counts[what] += 1
+        if self.counts[what].bit_count() == 1:
+            logger.error("%s (%d so far)", message, self.counts[what], exc_info=error)
+
+    def snapshot(self) -> dict[str, float]:
+        """Counters of the arena and of this class, by name."""
+        return {**self._arena.snapshot(), **{f"openrlhf_{name}": float(n) for name, n in self.counts.items()}}
+
+    async def aclose(self) -> None:
+        """Every open group gets what is known; the judge and the log are let go."""
+        for arena in (self._arena, self._referee):
+            if arena is not None:
+                await arena.aclose()
+        if self._log is not None:
+            self._log.close()
+
+    async def _start(self) -> None:
+        try:
+            await self._arena.start()
+        except ConfigError as error:
+            # it was there when the engine started: go on, and every comparison is missing until it is back
+            logger.error("the judge cannot be checked, and the run goes on: %s", error)
+
+    def _referee_now(self) -> Arena:
+        if self._referee is None:
+            self._referee = build_arena(_referee_config(self._settings.rrm))
+        return self._referee
+
+    def _report(self) -> None:
+        """A line of counters now and then; Ray shows what an actor prints."""
+        now, (then, groups_then) = time.monotonic(), self._reported
+        if now - then < _REPORT_SECONDS:
+            return
+        totals = self._arena.snapshot()
+        self._reported = (now, totals["groups"])
+        print(
+            f"rrm-reward: {totals['groups'] - groups_then:.0f} groups in {now - then:.0f} s, "
+            f"{totals['groups']:.0f} in all; {totals['calls']:.0f} calls, {totals['missing_share']:.1%} of comparisons "
+            f"missing, first preferred {totals['first_share']:.1%}, {self.counts['unknown']} rewards unknown, "
+            f"{self.counts['failed']} rollouts failed",
+            flush=True,
+        )
+
+
+def check_judge(settings: Settings) -> None:
+    """Ask the judge whether it is what the settings say; works with and without a running event loop.
+
+    A judge in process (``judge.backend=transformers``) is not loaded twice to be checked.
+
+    Raises:
+        ConfigError: with key, value and fix.
+    """
+    if settings.rrm.judge.backend != "openai":
+        return
+
+    async def ask() -> None:
+        async with build_arena(replace(settings.rrm, log=LogConfig())):
+            pass
+
+    with ThreadPoolExecutor(1) as thread:
+        thread.submit(lambda: asyncio.run(ask())).result()
+
+
+def _referee_config(config: RRMConfig) -> RRMConfig:
+    """One comparison in both orders."""
+    return replace(
+        config,
+        judge=replace(config.judge, order="both"),
+        tournament=TournamentConfig(),
+        rating=RatingConfig(),
+        log=LogConfig(),
+    )
+
+
+def _open_log(path: str | None) -> IO[str] | None:
+    if path is None:
+        return None
+    try:
+        return open(path, "a", buffering=1)
+    except OSError as error:
+        fix = f"cannot be written on this node ({error.strerror}); name a file in a folder that exists there"
+        raise ConfigError("rrm_openrlhf.log", path, fix) from error
