@@ -33,6 +33,8 @@ def validate(config: RRMConfig) -> None:
     _one_of("judge.backend", judge.backend, ("openai", "transformers", "ray"))
     _one_of("judge.order", judge.order, ("balanced", "random", "both"))
     _one_of("judge.aggregate", judge.aggregate, ("share", "majority"))
+    _one_of("judge.early_stop", judge.early_stop, ("none", "waves", "race"))
+    _one_of("judge.force", judge.force, ("none", "truncated"))
     _one_of("judge.response_view", judge.response_view, ("final", "full"))
     if not judge.model:
         raise ConfigError("judge.model", judge.model, "name the judge, for example Reward-Reasoning/RRM-7B")
@@ -54,6 +56,7 @@ def validate(config: RRMConfig) -> None:
         ("judge.temperature", judge.temperature, 0.0),
         ("judge.max_tokens", judge.max_tokens, 1),
         ("judge.retries", judge.retries, 0),
+        ("judge.store_limit", judge.store_limit, 1),
         ("judge.max_batch", judge.max_batch, 1),
         ("arena.concurrency", config.arena.concurrency, 1),
         ("assembler.max_groups", config.assembler.max_groups, 1),
@@ -97,6 +100,14 @@ def validate(config: RRMConfig) -> None:
         validate_cluster(judge.cluster)
     if not 0 < judge.top_p <= 1:
         raise ConfigError("judge.top_p", judge.top_p, "must lie in (0, 1]")
+    if judge.early_stop != "none" and judge.aggregate != "majority":
+        fix = "only a majority is decided before all votes are in; set judge.aggregate=majority"
+        raise ConfigError("judge.early_stop", judge.early_stop, fix)
+    if judge.thinking_tokens is not None:
+        _at_least("judge.thinking_tokens", judge.thinking_tokens, 1)
+        if judge.force != "truncated":
+            fix = "whoever is cut there has no verdict; set judge.force=truncated"
+            raise ConfigError("judge.thinking_tokens", judge.thinking_tokens, fix)
     if judge.votes > 1 and judge.temperature == 0:
         raise ConfigError(
             "judge.votes", judge.votes, "greedy votes are all the same; raise judge.temperature"

@@ -58,6 +58,9 @@ class Vote:
         verdict: what was read from the completion.
         prompt_tokens, completion_tokens: as the backend counted them, 0 if unknown.
         text: the judge's completion, reasoning included; None where it was not kept.
+        soft: probability in [0, 1] that Assistant 1 is better, forced out of a truncated completion, whose `verdict`
+            still says that it was truncated. None for every other vote.
+        stored: whether it came out of the verdict store, for free; its tokens are what it cost when it was paid.
     """
 
     i_first: bool
@@ -65,6 +68,8 @@ class Vote:
     prompt_tokens: int = 0
     completion_tokens: int = 0
     text: str | None = None
+    soft: float | None = None
+    stored: bool = False
 
     @property
     def for_i(self) -> bool | None:
@@ -72,6 +77,15 @@ class Vote:
         if self.verdict.choice is None:
             return None
         return (self.verdict.choice == 1) == self.i_first
+
+    @property
+    def share_for_i(self) -> float | None:
+        """What the vote counts for i: 1 or 0, a probability if it was forced, None if it does not count."""
+        if self.verdict.choice is not None:
+            return float((self.verdict.choice == 1) == self.i_first)
+        if self.soft is None:
+            return None
+        return self.soft if self.i_first else 1 - self.soft
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,14 @@
 how a verdict is read from a completion are public too, for training and evaluation of judges.
 """
 
-from rrm_reward.judge._backend import Backend, BackendError, Completion, Message, Sampling
+from rrm_reward.judge._backend import (
+    Backend,
+    BackendError,
+    Completion,
+    ContinuingBackend,
+    Message,
+    Sampling,
+)
 from rrm_reward.judge._backends import BACKENDS
 from rrm_reward.judge._base import Comparer, Judgment
 from rrm_reward.judge._context import ContextFit
@@ -12,6 +19,7 @@ from rrm_reward.judge._health import JudgeCounts
 from rrm_reward.judge._judge import Judge
 from rrm_reward.judge._openai import OpenAIBackend
 from rrm_reward.judge._prompt import build_messages, render_query
+from rrm_reward.judge._store import VerdictStore
 from rrm_reward.judge._untrusted import make_view, neutralise, special_tokens_of
 from rrm_reward.judge._verdict import parse_verdict
 
@@ -22,12 +30,14 @@ __all__ = [
     "Comparer",
     "Completion",
     "ContextFit",
+    "ContinuingBackend",
     "Judge",
     "JudgeCounts",
     "Judgment",
     "Message",
     "OpenAIBackend",
     "Sampling",
+    "VerdictStore",
     "build_messages",
     "make_view",
     "neutralise",

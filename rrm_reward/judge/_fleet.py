@@ -68,10 +68,7 @@ class Fleet:
         self._router = Router([url.rstrip("/") for url in urls], first_wait=probe_wait)
         self._endpoints = dict(zip(self._router.replicas, endpoints, strict=True))
         # What requests begin with: all of it but the length of the body.
-        self._chat = {
-            replica: endpoint.head("POST", "/chat/completions") + _DESCRIBED
-            for replica, endpoint in self._endpoints.items()
-        }
+        self._heads: dict[tuple[Replica, str], bytes] = {}
         self._client: Client | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._back = asyncio.Event()
@@ -170,13 +167,17 @@ class Fleet:
         if self._router.fail(replica, self.open().time(), began=began, dead=dead):
             self._went_aside(replica, failed)
 
-    async def post(self, replica: Replica, body: bytes, seconds: float) -> bytes:
-        """The body of the answer with status 200 to one chat request.
+    async def post(self, replica: Replica, path: str, body: bytes, seconds: float) -> bytes:
+        """The body of the answer with status 200 to one request.
 
         Raises:
             Failed: there is none within `seconds` or the timeout, whichever is less.
         """
-        request = b"%b%d\r\n\r\n%b" % (self._chat[replica], len(body), body)
+        head = self._heads.get((replica, path))
+        if head is None:
+            head = self._endpoints[replica].head("POST", path) + _DESCRIBED
+            self._heads[replica, path] = head
+        request = b"%b%d\r\n\r\n%b" % (head, len(body), body)
         return await self._exchange(replica, request, min(seconds, self._timeout))
 
     async def until_back(self, seconds: float) -> None:

@@ -9,6 +9,7 @@ allow.
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -67,6 +68,19 @@ def generate(model: Any, rows: Sequence[Row], *, pad: int, eos: Sequence[int], s
         _until_eos(new[: row.max_tokens], ends)
         for row, new in zip(rows, output[:, width:].tolist(), strict=True)
     ]
+
+
+def likeliest(model: Any, ids: Sequence[int], n: int) -> tuple[list[float], list[int]]:
+    """Log-probabilities (at temperature 1) and ids of the n likeliest tokens after these."""
+    import torch
+
+    options: dict[str, Any] = {"use_cache": False}
+    if "logits_to_keep" in inspect.signature(model.forward).parameters:
+        options["logits_to_keep"] = 1  # those of 9,000 positions would take 5 GB
+    with torch.inference_mode():
+        logits = model(torch.tensor([ids], device=model.device), **options).logits[0, -1]
+        values, tokens = logits.float().log_softmax(-1).topk(min(n, logits.shape[-1]))
+    return values.tolist(), tokens.tolist()
 
 
 def _until_eos(ids: list[int], ends: frozenset[int]) -> list[int]:

@@ -11,7 +11,7 @@ from collections import deque
 from dataclasses import dataclass
 
 from rrm_reward.judge._backend import Completion
-from rrm_reward.types import NoVerdict, Verdict
+from rrm_reward.types import NoVerdict, Verdict, Vote
 
 logger = logging.getLogger(__name__)
 
@@ -37,16 +37,24 @@ class JudgeCounts:
     Attributes:
         comparisons: that were asked for.
         cut: of these, the ones whose texts were cut to fit the judge's context.
-        calls: votes asked for, re-asks included.
+        calls: votes asked for, re-asks included, and those that the store answered or an early stop cancelled.
+        stored: of these, the ones that the verdict store answered, for free.
+        cancelled: of these, the ones that an early stop cancelled.
+        spared: votes that an early stop left unasked.
         reasks: of these, the ones asked again for want of a verdict.
         first, second: verdicts for Assistant 1 and 2; their ratio shows a position bias.
         truncated, unparseable, contradictory, errors: votes without a verdict, by `NoVerdict`.
-        prompt_tokens, completion_tokens: as the backend counted them.
+        forced: of the truncated ones, those that gave a probability when they were forced.
+        unforced: those that were forced in vain.
+        prompt_tokens, completion_tokens: as the backend counted them; what the store answered costs none.
     """
 
     comparisons: int = 0
     cut: int = 0
     calls: int = 0
+    stored: int = 0
+    cancelled: int = 0
+    spared: int = 0
     reasks: int = 0
     first: int = 0
     second: int = 0
@@ -54,6 +62,8 @@ class JudgeCounts:
     unparseable: int = 0
     contradictory: int = 0
     errors: int = 0
+    forced: int = 0
+    unforced: int = 0
     prompt_tokens: int = 0
     completion_tokens: int = 0
 
@@ -61,6 +71,15 @@ class JudgeCounts:
         """Count one completion and what was read from it."""
         self.prompt_tokens += completion.prompt_tokens
         self.completion_tokens += completion.completion_tokens
+        self._add_verdict(verdict)
+
+    def recalled(self, vote: Vote) -> None:
+        """Count one vote that the store knew."""
+        self.stored += 1
+        self.forced += vote.soft is not None
+        self._add_verdict(vote.verdict)
+
+    def _add_verdict(self, verdict: Verdict) -> None:
         if verdict.choice == 1:
             self.first += 1
         elif verdict.choice == 2:
@@ -111,6 +130,11 @@ class Alarm:
             while errors >= self._next_error_report:
                 self._next_error_report *= 10
             logger.error("%d votes are missing so far because requests failed; last: %s", errors, reason)
+
+    def unforced(self, number: int, reason: str) -> None:
+        """A verdict could not be forced; `number` so far. Reported at 1, 10, 100, ..."""
+        if number == 10 ** (len(str(number)) - 1):
+            logger.warning("%d truncated votes could not be forced so far; last: %s", number, reason)
 
     def surprised(self, errors: int, error: Exception) -> None:
         """Something was raised that no backend should raise: a bug. Its traceback is logged once."""

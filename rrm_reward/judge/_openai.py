@@ -23,15 +23,26 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
+from rrm_reward.errors import ConfigError
 from rrm_reward.judge._backend import BackendError, Completion, Message, Sampling
+from rrm_reward.judge._continuation import (
+    decode_next_token,
+    decode_prompt_ids,
+    encode_next_token,
+    encode_tokens_of,
+)
 from rrm_reward.judge._fleet import Failed, Fleet
 from rrm_reward.judge._routing import Replica
 from rrm_reward.judge._wire import Fault, RequestEncoder, decode_answer
 
 PATIENCE = 3
 """Timeouts that one request may last in all: two answers in a row may be too slow, the third may not."""
+
+CHAT, COMPLETIONS = "/chat/completions", "/completions"
+
+T = TypeVar("T")
 
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.25, 8.0
 
@@ -75,7 +86,9 @@ class OpenAIBackend:
             urls, model, api_key=api_key, timeout=timeout, outage=self._patience, probe_wait=probe_wait
         )
         self._retries = retries
+        self._model = model
         self._encoder = RequestEncoder(model, extra_body or {})
+        self._endings: dict[str, tuple[int, ...]] = {}
         self._context_tokens = context_tokens
         self._random = random.Random(seed)
         self._sleep = sleep
@@ -134,14 +147,36 @@ class OpenAIBackend:
     async def _ask(
         self, messages: Sequence[Message], n: int, sampling: Sampling, offset: int = 0
     ) -> list[Completion]:
-        """One request with its retries; `offset` keeps the seeds of requests apart that share a sampling.
+        """One request with its retries; `offset` keeps the seeds of requests apart that share a sampling."""
+        seed = None if sampling.seed is None else sampling.seed + offset
+        body = self._encoder.encode(messages, n, sampling, seed)
+        return (await self._exchange(CHAT, body, decode_answer))[:n]
+
+    async def prepare(self, endings: Sequence[str]) -> None:
+        """See `ContinuingBackend.prepare`: asks for the token ids of the endings."""
+        for ending in endings:
+            if ending not in self._endings:
+                body = encode_tokens_of(self._model, ending)
+                try:
+                    self._endings[ending] = await self._exchange(COMPLETIONS, body, decode_prompt_ids)
+                except BackendError as error:
+                    fix = f"the judge gives no token ids, which vLLM does since 0.10.2 ({error}); leave it at none"
+                    raise ConfigError("judge.force", "truncated", fix) from error
+
+    async def next_token(self, completion: Completion, ending: str) -> Mapping[str, float]:
+        """See `ContinuingBackend.next_token`."""
+        if not completion.sequence:
+            raise BackendError("the server sent no token ids with its completion")
+        body = encode_next_token(self._model, (*completion.sequence, *self._endings[ending]))
+        return await self._exchange(COMPLETIONS, body, decode_next_token)
+
+    async def _exchange(self, path: str, body: bytes, decode: Callable[[bytes], T]) -> T:
+        """What the answer to one request says, after retries.
 
         Raises:
             BackendError: there is no answer.
         """
         loop = self._fleet.open()
-        seed = None if sampling.seed is None else sampling.seed + offset
-        body = self._encoder.encode(messages, n, sampling, seed)
         deadline = loop.time() + self._patience
         tried: list[Replica] = []
         tries = pauses = 0
@@ -159,7 +194,7 @@ class OpenAIBackend:
                     raise BackendError(f"no replica came back in time; last: {reason}") from None
                 continue
             try:
-                completions = await self._try(replica, body, n, remaining)
+                answer = await self._try(replica, path, body, decode, remaining)
             except Failed as failed:
                 self._fleet.failed(replica, failed, began)
                 reason = f"{replica.name}: {failed}"
@@ -181,12 +216,14 @@ class OpenAIBackend:
                 raise
             else:
                 self._fleet.succeeded(replica)
-                return completions
+                return answer
 
-    async def _try(self, replica: Replica, body: bytes, n: int, seconds: float) -> list[Completion]:
-        payload = await self._fleet.post(replica, body, seconds)
+    async def _try(
+        self, replica: Replica, path: str, body: bytes, decode: Callable[[bytes], T], seconds: float
+    ) -> T:
+        payload = await self._fleet.post(replica, path, body, seconds)
         try:
-            return decode_answer(payload)[:n]
+            return decode(payload)
         except ValueError as error:
             raise Failed(Fault.BROKEN, str(error)) from error
 

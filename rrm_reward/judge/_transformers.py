@@ -15,14 +15,15 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
 from rrm_reward.errors import ConfigError
 from rrm_reward.judge._backend import BackendError, Completion, Message, Sampling
-from rrm_reward.judge._generation import Row, generate
+from rrm_reward.judge._continuation import TOP
+from rrm_reward.judge._generation import Row, generate, likeliest
 from rrm_reward.judge._tokenizer import load_tokenizer
 from rrm_reward.seeding import derive_seed
 
@@ -109,6 +110,16 @@ class TransformersBackend:
         self._queue.append(request)
         return await request.future
 
+    async def prepare(self, endings: Sequence[str]) -> None:
+        """See `ContinuingBackend.prepare`: nothing to check."""
+
+    async def next_token(self, completion: Completion, ending: str) -> Mapping[str, float]:
+        """See `ContinuingBackend.next_token`; takes its turn with the batches."""
+        if self._model is None or self._worker is None:
+            raise BackendError("the model is not loaded: await start() first")
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._worker, self._look_ahead, completion.sequence, ending)
+
     async def aclose(self) -> None:
         """See `Backend.aclose`. Requests in flight fail; the batch under way ends at its next token."""
         for request in (*self._queue, *self._batch):
@@ -188,8 +199,21 @@ class TransformersBackend:
                 )
             else:
                 drawn = [next(new) for _ in range(request.n)]
-                results.append([self._read(ids, 0 if i else len(prompt)) for i, ids in enumerate(drawn)])
+                results.append(
+                    [
+                        self._read(prompt, ids, first=i == 0, sampling=request.sampling)
+                        for i, ids in enumerate(drawn)
+                    ]
+                )
         return results
+
+    def _look_ahead(self, sequence: Sequence[int], ending: str) -> dict[str, float]:
+        """In the worker: log-probabilities of the likeliest tokens after a sequence and an ending."""
+        ids = [*sequence, *self.tokenizer(ending, add_special_tokens=False)["input_ids"]]
+        if self._context_tokens is not None and len(ids) >= self._context_tokens:
+            raise BackendError(f"{len(ids)} tokens leave no room for a verdict in {self._context_tokens}")
+        values, tokens = likeliest(self._model, ids, TOP)
+        return dict(zip((self.tokenizer.decode([token]) for token in tokens), values, strict=True))
 
     def _generate(self, rows: Sequence[Row], seed: int) -> list[list[int]]:
         """New ids of all rows, in calls of at most `max_batch`; where memory runs out, of half as many."""
@@ -214,13 +238,15 @@ class TransformersBackend:
             torch.cuda.empty_cache()
         return new
 
-    def _read(self, ids: list[int], prompt_tokens: int) -> Completion:
+    def _read(self, prompt: list[int], ids: list[int], *, first: bool, sampling: Sampling) -> Completion:
         """A completion from its ids. Special tokens stay (``</think>`` may be one), the last eos not."""
         stopped = bool(ids) and ids[-1] in self._eos
         text = self.tokenizer.decode(
             ids[:-1] if stopped else ids, skip_special_tokens=False, clean_up_tokenization_spaces=False
         )
-        return Completion(text, "stop" if stopped else "length", prompt_tokens, len(ids))
+        sequence = (*prompt, *ids) if sampling.continuable and not stopped else ()
+        finish_reason = "stop" if stopped else "length"
+        return Completion(text, finish_reason, len(prompt) if first else 0, len(ids), sequence=sequence)
 
     def _load(self) -> None:
         if self._model is not None:

@@ -72,6 +72,8 @@ class RequestEncoder:
             body["seed"] = seed
         if n > 1:
             body["n"] = n
+        if sampling.continuable:
+            body["return_token_ids"] = True
         body.update(self._extra)
         try:
             return orjson.dumps(body)
@@ -94,6 +96,7 @@ def decode_answer(payload: bytes) -> list[Completion]:
         usage = body.get("usage") or {}
         prompt_tokens = usage.get("prompt_tokens") or 0
         share, rest = divmod(usage.get("completion_tokens") or 0, len(choices))
+        prompt_ids = body.get("prompt_token_ids") or ()
         completions = []
         for choice in choices:
             message = choice["message"]
@@ -104,12 +107,19 @@ def decode_answer(payload: bytes) -> list[Completion]:
                     prompt_tokens,
                     share + rest,
                     message.get("reasoning_content") or message.get("reasoning") or None,
+                    _sequence(prompt_ids, choice) if prompt_ids else (),
                 )
             )
             prompt_tokens = rest = 0
     except (KeyError, TypeError, AttributeError, ZeroDivisionError) as error:
         raise ValueError(f"not a chat completion: {payload[:200]!r}") from error
     return completions
+
+
+def _sequence(prompt_ids: Sequence[int], choice: Mapping[str, Any]) -> tuple[int, ...]:
+    """Token ids of prompt and completion, of a choice that could be continued."""
+    ids = choice.get("token_ids") if choice.get("finish_reason") == "length" else None
+    return (*prompt_ids, *ids) if ids else ()
 
 
 def _text(content: object) -> str:

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from rrm_reward.config import JudgeConfig
 from rrm_reward.errors import ConfigError
 from rrm_reward.judge import Backend, BackendError, Completion, Judge, Message, OpenAIBackend, Sampling
+from rrm_reward.judge._ballot import share
 from rrm_reward.judge._base import Comparer
 from rrm_reward.types import NoVerdict, Verdict, Vote
 from tests.support.loopback_judge import Faults, LoopbackJudge
@@ -141,12 +142,11 @@ _votes = st.builds(
 
 @given(st.lists(_votes), st.booleans())
 def test_votes_without_a_verdict_change_nothing(votes: list[Vote], majority: bool) -> None:
-    judge = Judge(Scripted(), order="both", aggregate="majority" if majority else "share")
-    p = judge._share(votes)
-    assert p == judge._share([vote for vote in votes if vote.for_i is not None])
+    p = share(votes, majority=majority)
+    assert p == share([vote for vote in votes if vote.for_i is not None], majority=majority)
     assert (p is None) == all(vote.for_i is None for vote in votes)
     mirrored = [Vote(not v.i_first, v.verdict) for v in votes]
-    assert p is None or judge._share(mirrored) == pytest.approx(1 - p)
+    assert p is None or share(mirrored, majority=majority) == pytest.approx(1 - p)
 
 
 # Re-asks
