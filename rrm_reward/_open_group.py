@@ -161,6 +161,8 @@ class OpenGroup:
         for vote in judgment.votes:
             self._prompt_tokens += vote.prompt_tokens
             self._completion_tokens += vote.completion_tokens
+            if vote.stored:
+                self._notes["stored"] += 1
         self._state.record(pairing, judgment)
         self._advance()
 

@@ -146,6 +146,9 @@ class Asker:
             soft = await asyncio.gather(*(self._forced(completions[index]) for index in forced))
             for index, p in zip(forced, soft, strict=True):
                 votes[index] = replace(votes[index], soft=p)
+        for vote, completion in zip(votes, completions, strict=True):
+            if vote.soft is None:
+                self._alarm.heard(completion, vote.verdict)
         return votes
 
     async def _complete(
@@ -193,7 +196,6 @@ class Asker:
             completion.text, finish_reason=completion.finish_reason, reasoning=completion.reasoning
         )
         self._counts.add(completion, verdict)
-        self._alarm.heard(completion, verdict)
         text = None
         if self._keep_text:
             reasoning = completion.reasoning

@@ -213,7 +213,9 @@ class TransformersBackend:
         if self._context_tokens is not None and len(ids) >= self._context_tokens:
             raise BackendError(f"{len(ids)} tokens leave no room for a verdict in {self._context_tokens}")
         values, tokens = likeliest(self._model, ids, TOP)
-        return dict(zip((self.tokenizer.decode([token]) for token in tokens), values, strict=True))
+        texts = [self.tokenizer.decode([token]) for token in tokens]
+        # Parts of a character share a text: the likeliest, which comes first, is the one that is kept.
+        return dict(reversed(list(zip(texts, values, strict=True))))
 
     def _generate(self, rows: Sequence[Row], seed: int) -> list[list[int]]:
         """New ids of all rows, in calls of at most `max_batch`; where memory runs out, of half as many."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import random
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -16,9 +17,11 @@ import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import AutoTokenizer, PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM
 
+from recipes.miniature.task import all_queries, make_pair, slip
 from rrm_reward.config import JudgeConfig
 from rrm_reward.errors import ConfigError
-from rrm_reward.judge import BackendError, Judge, Sampling, build_messages
+from rrm_reward.judge import BackendError, Completion, Judge, Sampling, build_messages
+from rrm_reward.judge._forcing import WITHIN_THOUGHT
 from rrm_reward.judge._generation import Row, generate
 from rrm_reward.judge._tokenizer import load_tokenizer
 from rrm_reward.judge._transformers import TransformersBackend
@@ -403,3 +406,65 @@ async def test_a_tokenizer_whose_pre_tokenizer_was_dropped_is_refused(tmp_path: 
         load_tokenizer(str(tmp_path), "judge.tokenizer")
     (tmp_path / "config.json").unlink()
     load_tokenizer(str(tmp_path), "judge.tokenizer")
+
+
+# Forced verdicts
+
+
+async def test_a_completion_cut_by_its_limit_carries_the_ids_it_is_continued_from(
+    loaded: TransformersBackend,
+) -> None:
+    [cut] = await loaded.complete(MESSAGES, 1, Sampling(max_tokens=5, continuable=True))
+    [plain] = await loaded.complete(MESSAGES, 1, Sampling(max_tokens=5))
+    assert cut.finish_reason == "length"
+    assert len(cut.sequence) == cut.prompt_tokens + cut.completion_tokens
+    assert loaded.tokenizer.decode(cut.sequence[-5:], skip_special_tokens=False) == cut.text
+    assert plain.sequence == ()
+
+
+async def test_what_comes_next_is_what_the_model_itself_says(loaded: TransformersBackend) -> None:
+    [cut] = await loaded.complete(MESSAGES, 1, Sampling(max_tokens=5, continuable=True))
+    likely = await loaded.next_token(cut, WITHIN_THOUGHT)
+    ending = loaded.tokenizer(WITHIN_THOUGHT, add_special_tokens=False)["input_ids"]
+    with torch.inference_mode():
+        logits = loaded._model(torch.tensor([[*cut.sequence, *ending]])).logits[0, -1]
+    said = logits.log_softmax(-1)
+    best = int(said.argmax())
+    assert 5 < len(likely) <= 20, "tokens that are parts of a character share a text"
+    assert likely[loaded.tokenizer.decode([best])] == pytest.approx(float(said[best]), abs=1e-4)
+
+
+async def test_a_sequence_that_fills_the_context_cannot_be_continued(loaded: TransformersBackend) -> None:
+    completion = Completion("...", "length", sequence=tuple([5] * 2040))
+    with pytest.raises(BackendError, match="leave no room"):
+        await loaded.next_token(completion, WITHIN_THOUGHT)
+
+
+RRM = Path(__file__).parents[2] / "recipes" / "miniature" / "checkpoints" / "rrm"
+
+
+@pytest.mark.parametrize(("thinking_tokens", "least"), [(10, 20), (12, 20)])
+async def test_a_real_rrm_names_the_better_response_when_it_is_cut_in_the_middle_of_its_thought(
+    thinking_tokens: int, least: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The miniature RRM thinks for 14 tokens, and is sure of its verdict a little before it says so."""
+    rng = random.Random(0)
+    pairs = [make_pair(query, slip(query, rng), rng) for query in rng.sample(all_queries(held_out=True), 24)]
+    config = JudgeConfig(
+        backend="transformers",
+        model=str(RRM),
+        device="cpu",
+        force="truncated",
+        thinking_tokens=thinking_tokens,
+    )
+    judge = Judge.from_config(config)
+    await judge.start()
+    judgments = await asyncio.gather(*(judge.compare(p.query, p.first, p.second) for p in pairs))
+    await judge.aclose()
+    assert judge.counts.truncated == judge.counts.forced >= 20
+    assert not caplog.records, "a forced verdict is no reason for an alarm"
+    right = [
+        judgment.p is not None and (judgment.p > 0.5) == (pair.better == 1)
+        for judgment, pair in zip(judgments, pairs, strict=True)
+    ]
+    assert sum(right) >= least

@@ -1,4 +1,4 @@
-"""A real OpenAI-compatible judge on 127.0.0.1 that knows each response's quality and fails when told to.
+r"""A real OpenAI-compatible judge on 127.0.0.1 that knows each response's quality and fails when told to.
 
 Tests give a response its quality in its text, ``quality=0.73``; a response without one gets a fixed
 pseudo-random quality from its text, so that the rollouts of a real trainer are judged consistently too. The
@@ -11,6 +11,9 @@ The rule: Assistant 1 wins if ``q1 - q2 + bias + N(0, noise) >= 0``. Bias and no
 bias of inf always prefers the first. Noise depends on the texts and on how often they were asked, not on the
 order of arrival; faults depend on the seed and the request's number.
 
+It knows vLLM's way to continue a completion: a token is a character, its id the character's code. What is asked to go
+on after ``\boxed{Assistant `` (``/v1/completions``) is decided by the rule, with probability `sure`.
+
 As a process (the first line of its output is the URL; SIGTERM or SIGINT ends it):
 
     python -m tests.support.loopback_judge --port 0 --http-500 0.02 --latency 0.2
@@ -21,6 +24,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import math
 import random
 import re
 import signal
@@ -79,7 +83,10 @@ class LoopbackJudge:
         reasoning_field: the field that holds the reasoning, None for in the text, up to ``</think>``.
         usage: whether answers count tokens (one per four characters).
         api_key: the key without which all is 401.
-        keep: remember the bodies and headers of requests in `bodies` and `headers`.
+        token_ids: whether it tells token ids when asked to, as vLLM does.
+        sure: probability of the better one where a verdict is forced.
+        answered_hook: is called with the body of each chat request that was answered, before the answer is sent.
+        keep: remember requests in `bodies` and `headers`, and those that force a verdict in `forced`.
         port: to listen on, 0 for any; kept over `stop` and `start`.
     """
 
@@ -97,12 +104,16 @@ class LoopbackJudge:
     reasoning_field: str | None = None
     usage: bool = True
     api_key: str | None = None
+    token_ids: bool = True
+    sure: float = 0.9
+    answered_hook: Callable[[dict[str, Any]], None] | None = None
     keep: bool = False
     port: int = 0
 
     counts: Counter[str] = field(default_factory=Counter, init=False)
     """``requests`` (chat), ``votes``, ``models`` (probes), ``cancelled``, and one key per fault."""
     bodies: list[dict[str, Any]] = field(default_factory=list, init=False)
+    forced: list[dict[str, Any]] = field(default_factory=list, init=False)
     headers: list[dict[str, str]] = field(default_factory=list, init=False)
     in_flight: int = field(default=0, init=False)
     peak: int = field(default=0, init=False)
@@ -172,6 +183,8 @@ class LoopbackJudge:
             return _error(401, "no or wrong API key")
         if request.path == "/v1/chat/completions" and request.method == "POST":
             return await self._chat(request)
+        if request.path == "/v1/completions" and request.method == "POST":
+            return await self._continue(request)
         if request.path == "/v1/models":
             self.counts["models"] += 1
             card: dict[str, Any] = {"id": self.model, "object": "model"}
@@ -205,6 +218,29 @@ class LoopbackJudge:
         finally:
             self.in_flight -= 1
 
+    async def _continue(self, request: web.BaseRequest) -> web.StreamResponse:
+        """What comes after token ids, or the ids of a text."""
+        body = json.loads(await request.read())
+        prompt = body["prompt"]
+        if isinstance(prompt, str):
+            ids = _ids(prompt) if body.get("return_token_ids") and self.token_ids else None
+            return _answer({"choices": [{"text": "", "finish_reason": "length", "prompt_token_ids": ids}]})
+        self.counts["forced"] += 1
+        if self.keep:
+            self.forced.append(body)
+        delay = self._draw_latency()
+        if delay > 0:
+            await asyncio.sleep(delay)
+        if self.faults.status:
+            return _error(self.faults.status, "told to fail", self.faults.retry_after)
+        text = "".join(map(chr, prompt))
+        if not text.endswith("\\boxed{Assistant "):
+            likely = {"and": -0.1, "1": -5.0, "2": -6.0}
+        else:
+            p = min(max(self.sure if self.decide(text) == 1 else 1 - self.sure, 1e-9), 1 - 1e-9)
+            likely = {"1": math.log(p), "2": math.log(1 - p)}
+        return _answer({"choices": [{"text": "1", "logprobs": {"top_logprobs": [likely]}}]})
+
     async def _complete(self, request: web.BaseRequest, body: dict[str, Any]) -> web.StreamResponse:
         fault = self._draw_fault()
         delay = self._draw_latency() + (self.faults.slow_seconds if fault == "slow" else 0.0)
@@ -228,9 +264,11 @@ class LoopbackJudge:
             verdicts = [self.decide(prompt) for _ in range(n)]
         except ValueError:
             return _error(400, "this is not an RRM prompt")
-        return self._render(prompt, verdicts, fault)
+        if self.answered_hook is not None:
+            self.answered_hook(body)
+        return self._render(prompt, verdicts, fault, ids=bool(body.get("return_token_ids")))
 
-    def _render(self, prompt: str, verdicts: list[int], fault: str) -> web.Response:
+    def _render(self, prompt: str, verdicts: list[int], fault: str, *, ids: bool) -> web.Response:
         choices: list[dict[str, Any]] = []
         for index, verdict in enumerate(verdicts):
             answer = "\n\nI cannot say." if fault == "no_verdict" else f"\n\n\\boxed{{Assistant {verdict}}}"
@@ -243,7 +281,13 @@ class LoopbackJudge:
                 message = {"role": "assistant", "content": f"{_REASONING}\n</think>{answer}"}
             finish = "length" if fault == "truncated" else "stop"
             choices.append({"index": index, "message": message, "finish_reason": finish})
+            if ids and self.token_ids:
+                choices[-1]["token_ids"] = _ids(
+                    _REASONING if fault == "truncated" else message["content"] or ""
+                )
         answer_body: dict[str, Any] = {"object": "chat.completion", "model": self.model, "choices": choices}
+        if ids and self.token_ids:
+            answer_body["prompt_token_ids"] = _ids(prompt)
         if self.usage:
             spent, written = len(prompt) // 4, 25 * len(verdicts)
             answer_body["usage"] = {
@@ -268,6 +312,10 @@ class LoopbackJudge:
             return self.latency
         shift = self.latency_sigma**2 / 2
         return self.latency * self._latency_random.lognormvariate(-shift, self.latency_sigma)
+
+
+def _ids(text: str) -> list[int]:
+    return [ord(character) for character in text]
 
 
 def _answer(body: dict[str, Any], status: int = 200, headers: dict[str, str] | None = None) -> web.Response:
