@@ -199,12 +199,7 @@ class TransformersBackend:
                 )
             else:
                 drawn = [next(new) for _ in range(request.n)]
-                results.append(
-                    [
-                        self._read(prompt, ids, first=i == 0, sampling=request.sampling)
-                        for i, ids in enumerate(drawn)
-                    ]
-                )
+                results.append([self._read(request, prompt, ids, i == 0) for i, ids in enumerate(drawn)])
         return results
 
     def _look_ahead(self, sequence: Sequence[int], ending: str) -> dict[str, float]:
@@ -213,9 +208,8 @@ class TransformersBackend:
         if self._context_tokens is not None and len(ids) >= self._context_tokens:
             raise BackendError(f"{len(ids)} tokens leave no room for a verdict in {self._context_tokens}")
         values, tokens = likeliest(self._model, ids, TOP)
-        texts = [self.tokenizer.decode([token]) for token in tokens]
-        # Parts of a character share a text: the likeliest, which comes first, is the one that is kept.
-        return dict(reversed(list(zip(texts, values, strict=True))))
+        pairs = zip((self.tokenizer.decode([token]) for token in tokens), values, strict=True)
+        return dict(reversed(list(pairs)))  # parts of a character share a text: the likeliest of them stays
 
     def _generate(self, rows: Sequence[Row], seed: int) -> list[list[int]]:
         """New ids of all rows, in calls of at most `max_batch`; where memory runs out, of half as many."""
@@ -240,13 +234,13 @@ class TransformersBackend:
             torch.cuda.empty_cache()
         return new
 
-    def _read(self, prompt: list[int], ids: list[int], *, first: bool, sampling: Sampling) -> Completion:
+    def _read(self, request: _Request, prompt: list[int], ids: list[int], first: bool) -> Completion:
         """A completion from its ids. Special tokens stay (``</think>`` may be one), the last eos not."""
         stopped = bool(ids) and ids[-1] in self._eos
         text = self.tokenizer.decode(
             ids[:-1] if stopped else ids, skip_special_tokens=False, clean_up_tokenization_spaces=False
         )
-        sequence = (*prompt, *ids) if sampling.continuable and not stopped else ()
+        sequence = (*prompt, *ids) if request.sampling.continuable and not stopped else ()
         finish_reason = "stop" if stopped else "length"
         return Completion(text, finish_reason, len(prompt) if first else 0, len(ids), sequence=sequence)
 
