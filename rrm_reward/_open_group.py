@@ -21,7 +21,7 @@ from rrm_reward.rating import PositionBias, Rating
 from rrm_reward.reward import Reward
 from rrm_reward.seeding import derive_seed
 from rrm_reward.tournament import Tournament
-from rrm_reward.types import GroupResult, Match, Query, Ratings
+from rrm_reward.types import GroupResult, Match, PositionBelief, Query, Ratings
 
 logger = logging.getLogger(__name__)
 
@@ -29,8 +29,14 @@ logger = logging.getLogger(__name__)
 class Draw(Protocol):
     """Draws the tournament of a group of n with this seed."""
 
-    def __call__(self, n: int, seed: int) -> Tournament:
-        """A fresh tournament; equal arguments give equal tournaments."""
+    def __call__(self, n: int, seed: int, position: PositionBelief | None = None) -> Tournament:
+        """A fresh tournament; equal arguments give equal tournaments.
+
+        Args:
+            n: slots.
+            seed: of the group.
+            position: what is believed of the judge's position bias, where it is learnt.
+        """
         ...
 
 
@@ -87,7 +93,9 @@ class OpenGroup:
         self._ask = ask
         self._on_result = on_result
         # No reference to ourselves here: see `_close`.
-        self._state = GroupState(size, lambda n: rules.draw(n, seed))
+        # What was believed at the opening, so that a tournament that is drawn again is the same one.
+        known = () if rules.position is None else (rules.position.belief,)
+        self._state = GroupState(size, lambda n: rules.draw(n, seed, *known))
         loop = asyncio.get_running_loop()
         self._result: asyncio.Future[GroupResult] = loop.create_future()
         self._began = loop.time()

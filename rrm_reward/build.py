@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 from rrm_reward.arena import Arena
 from rrm_reward.assembler import Assembler
@@ -12,7 +12,15 @@ from rrm_reward.judge import Judge
 from rrm_reward.rating import check_rating, make_rating, position_bias
 from rrm_reward.record import RunLog
 from rrm_reward.reward import make_reward
-from rrm_reward.tournament import Tournament, check_schedule, default_rating, make_tournament
+from rrm_reward.tournament import (
+    Circumstances,
+    Purse,
+    Tournament,
+    check_schedule,
+    default_rating,
+    make_tournament,
+)
+from rrm_reward.types import PositionBelief
 
 
 def build_arena(config: RRMConfig) -> Arena:
@@ -26,8 +34,18 @@ def build_arena(config: RRMConfig) -> Arena:
     rating = config.rating.name or default_rating(schedule.name)
     check_rating(rating, config.rating.options, schedule=schedule.name)
 
-    def draw(n: int, seed: int) -> Tournament:
-        return make_tournament(schedule.name, n, seed=seed, budget=schedule.budget, options=schedule.options)
+    around = Circumstances(both_orders=config.judge.order == "both", purse=Purse())
+
+    def draw(n: int, seed: int, position: PositionBelief | None = None) -> Tournament:
+        circumstances = around if position is None else replace(around, position=position)
+        return make_tournament(
+            schedule.name,
+            n,
+            seed=seed,
+            budget=schedule.budget,
+            options=schedule.options,
+            circumstances=circumstances,
+        )
 
     return Arena(
         Judge.from_config(config.judge),

@@ -21,6 +21,7 @@ from typing import Any, Final
 from rrm_reward.errors import ConfigError
 from rrm_reward.options import pick, read_options
 from rrm_reward.rating._base import Rating
+from rrm_reward.rating._bradley_terry import PRIOR as BRADLEY_TERRY_PRIOR
 from rrm_reward.rating._bradley_terry import BradleyTerry
 from rrm_reward.rating._elo import Elo
 from rrm_reward.rating._placement import Placement
@@ -110,6 +111,7 @@ def position_bias(
 
 
 __all__ = [
+    "BRADLEY_TERRY_PRIOR",
     "RATINGS",
     "Outcome",
     "PositionBelief",

@@ -24,6 +24,9 @@ from rrm_reward.types import FloatArray, Outcome, PositionBelief
 
 NO_BIAS: Final = PositionBelief(0.0, 0.0)
 
+CERTAIN: Final = 1e-6
+"""Deviation of a position term that no number of matches moves; its square would drown the other precisions."""
+
 
 @dataclass(frozen=True, slots=True)
 class Comparisons:
@@ -109,7 +112,7 @@ def _rows(outcome: Outcome, correlation: float) -> list[tuple[int, int, float, f
 
 def maximise(
     n: int,
-    rows: Comparisons,
+    rows: Comparisons | None,
     prior: float,
     position: PositionBelief = NO_BIAS,
     start: FloatArray | None = None,
@@ -121,19 +124,21 @@ def maximise(
 
     Args:
         n: number of players.
-        rows: the comparisons; players without one stay at 0 with the prior's variance.
+        rows: the comparisons; players without one stay at 0 with the prior's variance. None: there are none.
         prior: standard deviation of a strength, in log-odds.
-        position: what is believed of the position term; a deviation of 0 fixes it.
+        position: what is believed of the position term; a deviation of 0 (up to `CERTAIN`) fixes it.
         start: strengths near the mode, if known.
     """
-    free = n + (position.deviation > 0)
+    free = n + (position.deviation > CERTAIN)
     mean = np.zeros(n + 1)
     mean[n] = position.mean
     precision = np.full(n + 1, 1 / prior**2)
-    precision[n] = 1 / position.deviation**2 if position.deviation > 0 else 0.0
+    precision[n] = 1 / position.deviation**2 if free > n else 0.0
     x = mean.copy()
     if start is not None:
         x[:n] = start
+    if rows is None:
+        return Posterior(mean[:n], position, np.diag([prior**2] * n + [position.deviation**2]))
     value = _objective(x, rows, mean, precision)
     for _ in range(100):
         q = sigmoid(_margin(x, rows))

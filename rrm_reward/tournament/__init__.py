@@ -21,9 +21,11 @@ from typing import Any, Final
 
 from rrm_reward.errors import ConfigError
 from rrm_reward.options import pick, read_options
+from rrm_reward.tournament._adaptive import Adaptive
 from rrm_reward.tournament._anchor import Anchor
 from rrm_reward.tournament._base import Tournament
 from rrm_reward.tournament._circular import Circular
+from rrm_reward.tournament._circumstances import Circumstances, Purse
 from rrm_reward.tournament._double_elimination import DoubleElimination
 from rrm_reward.tournament._knockout import Knockout
 from rrm_reward.tournament._round_robin import RoundRobin
@@ -38,6 +40,7 @@ SCHEDULES: Final[dict[str, type[Schedule]]] = {
     "swiss": Swiss,
     "double_elimination": DoubleElimination,
     "anchor": Anchor,
+    "adaptive": Adaptive,
 }
 """Every schedule by the name a user writes in ``tournament.name``."""
 
@@ -62,6 +65,7 @@ def make_tournament(
     seed: int,
     budget: int | None = None,
     options: Mapping[str, Any] = _NONE,
+    circumstances: Circumstances | None = None,
 ) -> Schedule:
     """A tournament among n slots, its bracket drawn from the seed alone.
 
@@ -71,6 +75,7 @@ def make_tournament(
         seed: of this group; derive it from the run's seed and the query.
         budget: most matches of the group. A schedule that can do with fewer shrinks; see each.
         options: further arguments of the schedule.
+        circumstances: for schedules that reckon with what is known of the judge; others ignore it.
 
     Raises:
         ConfigError: what `check_schedule` refuses, or a budget too small for this n. A smaller group never
@@ -82,6 +87,8 @@ def make_tournament(
         raise ValueError(f"a group has at least 0 slots, not {n}")
     build: Callable[..., Schedule] = SCHEDULES[name]
     given = read_options("tournament.options", SCHEDULES[name].OPTIONS, options)
+    if circumstances is not None and SCHEDULES[name].CIRCUMSTANCES:
+        given["circumstances"] = circumstances
     return build(n, seed=seed, budget=budget, **given)
 
 
@@ -96,8 +103,10 @@ def default_rating(name: str) -> str:
 
 __all__ = [
     "SCHEDULES",
+    "Circumstances",
     "Match",
     "Outcome",
+    "Purse",
     "Schedule",
     "Tournament",
     "check_schedule",

@@ -35,12 +35,14 @@ class Schedule(ABC):
     Attributes:
         OPTIONS: what a user may set in ``tournament.options``.
         RATING: name of the rating that suits the schedule.
+        CIRCUMSTANCES: whether it takes ``circumstances``; see `Circumstances`.
         n: number of slots.
         planned: matches that are played at most.
     """
 
     OPTIONS: ClassVar[Mapping[str, Option]] = {}
     RATING: ClassVar[str]
+    CIRCUMSTANCES: ClassVar[bool] = False
 
     def __init__(self, n: int, seed: int) -> None:
         self.n = n

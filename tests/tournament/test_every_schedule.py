@@ -66,6 +66,8 @@ def test_plays_what_it_planned_if_everybody_comes_and_every_verdict_is_clear(
     if schedule["name"] == "swiss" and schedule["options"].get("rounds", 3) > schedule["n"] // 2:
         # So late in a Swiss tournament, those who have not met yet cannot always all be paired.
         assert len(tournament.outcomes) >= tournament.planned // 2
+    elif schedule["name"] == "adaptive":  # stops as soon as it is settled
+        assert min(schedule["n"], tournament.planned) <= len(tournament.outcomes) <= tournament.planned
     else:
         assert len(tournament.outcomes) == tournament.planned
     assert (schedule["n"] < 2) == (tournament.planned == 0)
@@ -117,7 +119,8 @@ def test_who_was_assistant_1_less_often_is_so_where_the_next_match_depends_on_ve
     for seed in range(20):
         lead: Counter[int] = Counter()
         for outcome in sorted(play(name, 11, seed=seed).outcomes, key=lambda o: o.round):
-            if name not in KNOWN_BEFOREHAND:
+            # the first rounds of adaptive (a ring: 0 of odd n) are known beforehand
+            if name not in KNOWN_BEFOREHAND and (name != "adaptive" or outcome.round > 0):
                 assert lead[outcome.i] <= lead[outcome.j]
             lead[outcome.i] += 1
             lead[outcome.j] -= 1
@@ -201,7 +204,8 @@ def test_its_own_rating_is_one_that_is_defined_for_it(name: str) -> None:
 @pytest.mark.parametrize("name", SCHEDULES)
 def test_a_group_of_200_is_no_trouble(name: str) -> None:
     tournament = play(name, 200)
-    assert len(tournament.outcomes) == tournament.planned >= 199
+    assert 199 <= len(tournament.outcomes) <= tournament.planned
+    assert len(tournament.outcomes) == tournament.planned or name == "adaptive"
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,180 @@
+"""Matches chosen by what they would tell."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import numpy as np
+
+from rrm_reward.options import Option
+from rrm_reward.rating import BRADLEY_TERRY_PRIOR
+from rrm_reward.rating._strength import comparisons, maximise
+from rrm_reward.tournament._circumstances import Circumstances
+from rrm_reward.tournament._information import Information
+from rrm_reward.tournament._pairs import Pair
+from rrm_reward.tournament._round_robin import round_robin_pairs
+from rrm_reward.tournament._schedule import PRESENT, Schedule
+from rrm_reward.types import FloatArray, Match, Outcome
+
+_EXHAUSTED = -1.0
+
+
+class Adaptive(Schedule):
+    """Each match is the one that is expected to tell most about the ratings, given all that came before.
+
+    It begins with a ring (n matches, two for everybody, drawn beforehand and so judged while rollouts still arrive).
+    After it, rounds of ``width`` matches are chosen by `Information` from the Bradley-Terry posterior with the
+    position term; each choice reckons with those before it in the round. A round begins when the last one is over.
+
+    Each pair can be met twice, once in either order (once, where the judge asks both orders anyway), so n(n-1) matches
+    are the most there are. The order is that which keeps everybody first about as often as second.
+
+    It stops before its budget when it is settled: when the expected change of the advantages by a further round, as
+    root mean square in units of the group's standard deviation (E|x| <= sqrt(E x^2)), is less than ``settled``.
+    What is left goes to the run's purse (``share``), from which groups that are not settled at the end of their
+    budget take up to as much again. That makes groups depend on each other, and on which of them was faster;
+    ``share: false`` does not.
+
+    Without a budget it plays n log2 n matches, rounded up, or all pairs if that is less.
+    """
+
+    RATING = "bradley_terry"
+    CIRCUMSTANCES = True
+    OPTIONS: ClassVar = {
+        "width": Option(int, None, "matches of a round, by default n/2; wider rounds end sooner", low=1),
+        "settled": Option(
+            float, 0.1, "stop when a round would move advantages by less standard deviations", low=0.0
+        ),
+        "share": Option(bool, True, "give what is saved to groups that are not settled yet"),
+    }
+
+    def __init__(
+        self,
+        n: int,
+        *,
+        seed: int,
+        budget: int | None = None,
+        width: int | None = None,
+        settled: float = 0.1,
+        share: bool = True,
+        circumstances: Circumstances = Circumstances(),  # noqa: B008 - a frozen value
+    ) -> None:
+        super().__init__(n, seed)
+        pairs = n * (n - 1) // 2
+        self._most = pairs if circumstances.both_orders else 2 * pairs
+        if budget is None:
+            budget = min(pairs, n * max(n - 1, 0).bit_length())
+        self.planned = self._limit = min(budget, self._most)
+        self._width = max(1, n // 2) if width is None else width
+        self._settled = settled
+        self._circumstances = circumstances
+        self._purse = circumstances.purse if share else None
+        # Everything below is by place in the draw, so that slots have no favourites where gains are equal.
+        self._slot = self._draw()
+        self._place = {slot: place for place, slot in enumerate(self._slot)}
+        self._open = ~np.eye(n, dtype=bool)
+        self._strength: FloatArray | None = None
+        self._ring = round_robin_pairs(n, min(self._limit, n, pairs))
+        self._round = 1 + max((round for *_, round in self._ring), default=0)
+        self._over = False
+
+    def _known(self, i: int) -> None:
+        if self._state[i] == PRESENT:
+            for a, b, round in self._ring:
+                if self._place[i] in (a, b) and self._is_present(a) and self._is_present(b):
+                    self._play((a, b, round), len(self._ring))
+        self._advance()
+
+    def _left(self, i: int) -> None:
+        self._advance()
+
+    def _cancelled(self, match: Match) -> None:
+        a, b = self._place[match.i], self._place[match.j]
+        self._open[a, b] = True
+        if self._circumstances.both_orders:
+            self._open[b, a] = True
+
+    def _recorded(self, match: Match, p: float | None) -> None:
+        self._advance()
+
+    def _is_present(self, place: int) -> bool:
+        return self._state[self._slot[place]] == PRESENT
+
+    def _play(self, pair: Pair, played: int) -> None:
+        """Offer a match between places; `played`: matches up to the end of its round."""
+        a, b, round = pair
+        self._open[a, b] = False
+        if self._circumstances.both_orders:
+            self._open[b, a] = False
+        rounds_after = -(-max(0, self._limit - played) // self._width)
+        self._offer(self._slot[a], self._slot[b], round, depth=1 + rounds_after)
+
+    def _advance(self) -> None:
+        """Begin the next round, if nothing is left of this one."""
+        if self._over or self._unknown or self._queue or self._playing:
+            return
+        played = len(self._outcomes)
+        room = self._limit - played
+        if room <= 0 and self._purse is not None:
+            # Asking first would take what is not needed.
+            width = min(self._width, self._most - played, 2 * self.planned - played)
+            chosen = self._choose(width) if width > 0 else []
+            chosen = chosen[: self._purse.take(len(chosen))]
+            self._limit += len(chosen)
+        else:
+            chosen = self._choose(min(self._width, room)) if room > 0 else []
+        if not chosen:
+            self._over = True
+            if self._purse is not None and room > 0:
+                self._purse.give(room)
+            return
+        for a, b in chosen:
+            self._play((a, b, self._round), played + len(chosen))
+        self._round += 1
+
+    def _choose(self, count: int) -> list[tuple[int, int]]:
+        """At most that many matches between places; none if the group is settled or nobody is left to meet."""
+        here = np.array([self._is_present(place) for place in range(self.n)])
+        free = self._open & here[:, None] & here[None, :]
+        if not free.any():
+            return []
+        lead = np.array([self._lead[slot] for slot in self._slot])
+        information = self._information()
+        before = information.left
+        chosen: list[tuple[int, int]] = []
+        for _ in range(count):
+            # Whoever was Assistant 1 less often is so now, as long as there is such a match.
+            allowed = free & (lead[:, None] <= lead[None, :])
+            if not allowed.any():
+                allowed = free
+            if not free.any():
+                break
+            # To nine digits, so that the last bit of another machine's arithmetic decides nothing.
+            gains = np.where(allowed, np.round(information.gains(), 9), _EXHAUSTED)
+            a, b = divmod(int(gains.argmax()), self.n)
+            information.take(a, b)
+            free[a, b] = False
+            if self._circumstances.both_orders:
+                free[b, a] = False
+            lead[a] += 1
+            lead[b] -= 1
+            chosen.append((a, b))
+        return [] if self._is_settled(before - information.left, here) else chosen
+
+    def _information(self) -> Information:
+        """Where the group stands after all its rounds."""
+        by_place = [
+            Outcome(self._place[o.i], self._place[o.j], o.p, o.votes, o.round) for o in self._outcomes
+        ]
+        rows = comparisons(sorted(by_place, key=lambda o: (o.round, o.i, o.j)))
+        posterior = maximise(
+            self.n, rows, BRADLEY_TERRY_PRIOR, self._circumstances.position, start=self._strength
+        )
+        self._strength = posterior.strength
+        return Information(posterior, 0.0 if self._circumstances.both_orders else 1.0)
+
+    def _is_settled(self, gain: float, here: np.ndarray[tuple[int], np.dtype[np.bool_]]) -> bool:
+        """Whether a round with this expected squared change of the ratings would move no advantage that matters."""
+        assert self._strength is not None
+        spread = float(self._strength[here].std())
+        return bool(np.sqrt(max(gain, 0.0) / here.sum()) < self._settled * spread)
