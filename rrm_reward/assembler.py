@@ -19,8 +19,8 @@ import asyncio
 import logging
 import math
 from collections import Counter, OrderedDict
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -42,6 +42,7 @@ class SampleReward:
             an unknown sample, so that its advantage is 0.
         group_size: members that came.
         comparisons, missing, calls, completion_tokens: of the whole group.
+        health: the judge's gauges when the group was closed, by the names of `rrm_reward.health.GAUGES`.
     """
 
     reward: float
@@ -53,6 +54,7 @@ class SampleReward:
     missing: int = 0
     calls: int = 0
     completion_tokens: int = 0
+    health: Mapping[str, float] = field(default_factory=dict, compare=False)
 
     @property
     def known(self) -> bool:
@@ -265,7 +267,8 @@ class Assembler:
     def _finish(self, group_id: str, group: _Gathering, result: GroupResult | None) -> None:
         if group.timer is not None:
             group.timer.cancel()
-        shares = () if result is None else _shares(result, len(group.marks))
+        health = self._arena.health.gauges()
+        shares = () if result is None else _shares(result, len(group.marks), health)
         rewards = _Rewards(group.marks, shares)
         group.rewards.set_result(rewards)
         self._gathering.pop(group_id, None)
@@ -278,7 +281,7 @@ class Assembler:
         logger.warning(message, *values)
 
 
-def _shares(result: GroupResult, members: int) -> list[SampleReward]:
+def _shares(result: GroupResult, members: int, health: Mapping[str, float]) -> list[SampleReward]:
     """Every slot's part of its group's result."""
     known = result.rewards[~np.isnan(result.rewards)]
     mean = float(known.mean()) if len(known) else 0.0
@@ -287,6 +290,7 @@ def _shares(result: GroupResult, members: int) -> list[SampleReward]:
         SampleReward(
             *(reward, rating, stderr, mean, members),
             *(result.comparisons, result.missing, result.calls, result.completion_tokens),
+            health=health,
         )
         for reward, rating, stderr in zip(*(column.tolist() for column in columns), strict=True)
     ]

@@ -275,3 +275,16 @@ def test_whatever_comes_every_submit_is_answered_in_bounded_time(events):
     answers, counts = clock.run(main())
     assert all(isinstance(answer.filled, float) and not math.isnan(answer.filled) for answer in answers)
     assert counts["errors"] == 0
+
+
+def test_a_reward_brings_the_health_of_its_judge():
+    async def main():
+        players = arena(QualityJudge())
+        assembler = Assembler(players)
+        rewards = await asyncio.gather(*(submit(assembler, k, f"0.{k} x") for k in range(3)))
+        return rewards, players.health.gauges()
+
+    rewards, gauges = clock.run(main())
+    assert gauges["rrm/first_share"] > 0
+    for reward in rewards:
+        assert reward.health == pytest.approx(gauges, nan_ok=True)

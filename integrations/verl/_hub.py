@@ -29,6 +29,7 @@ from rrm_reward.assembler import Assembler, SampleReward
 from rrm_reward.build import build_arena, build_assembler
 from rrm_reward.config import LogConfig, RatingConfig, RRMConfig, TournamentConfig
 from rrm_reward.errors import ConfigError
+from rrm_reward.health import HEADLINES, plain_name
 from rrm_reward.integrations.verl._sample import Sample
 from rrm_reward.types import Group
 
@@ -220,6 +221,7 @@ class Hub:
             "group_size": reward.group_size,
             "comparisons": reward.comparisons,
             "missing": reward.missing,
+            "health": {name: value for name, value in reward.health.items() if value == value},
         }
         try:
             self._log.write(json.dumps(row) + "\n")
@@ -235,9 +237,12 @@ class Hub:
             return
         totals = self._arena.snapshot()
         self._reported = (now, totals["groups"])
+        health = " ".join(
+            f"{name} {totals[name]:.3g}" for name in map(plain_name, HEADLINES) if name in totals
+        )
         print(
             f"rrm-reward: {totals['groups'] - groups_then:.0f} groups in {now - then:.0f} s, "
             f"{totals['groups']:.0f} in all; {totals['calls']:.0f} calls, {totals['missing_share']:.1%} of comparisons "
-            f"missing, first preferred {totals['first_share']:.1%}, {self.counts['unknown']} rewards unknown",
+            f"missing, first preferred {totals['first_share']:.1%}, {self.counts['unknown']} rewards unknown; {health}",
             flush=True,
         )

@@ -3,6 +3,8 @@
 verl wants ``{"reward_score": float, "reward_extra_info": {name: number}}``. It takes the names from the first row of a
 batch and indexes all others with them, so every row has the same names, whatever happened to it.
 
+**The judge's health** (`rrm_reward.health.HEADLINES`) travels with every row as ``rrm_health_...``, 0.0 where unknown.
+
 **Unknown rewards.** A sample without a reward gets the mean of its group's known ones, so that its advantage is 0;
 if there is none, 0.0 (``rrm_known`` is 0 then).
 
@@ -23,6 +25,7 @@ from typing import Any
 from uuid import uuid4
 
 from rrm_reward.assembler import UNKNOWN, SampleReward
+from rrm_reward.health import HEADLINES, plain_name
 from rrm_reward.integrations.verl._client import HubClient
 from rrm_reward.integrations.verl._sample import Sample, reference_of
 from rrm_reward.integrations.verl._settings import Settings
@@ -117,6 +120,7 @@ class Rewarder:
             "rrm_group_size": float(reward.group_size),
             "rrm_comparisons": float(reward.comparisons),
             "rrm_missing": float(reward.missing),
+            **{f"rrm_{plain_name(name)}": _finite(reward.health.get(name, 0.0)) for name in HEADLINES},
         }
         if self._settings.verl.validation == "rule":
             extra["acc"] = accuracy

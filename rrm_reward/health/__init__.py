@@ -10,6 +10,6 @@ means; `rrm_reward.config.HealthConfig` holds the thresholds.
 All memory is bounded, and all numbers are of late: an observation counts half after `HALF_LIFE` more.
 """
 
-from rrm_reward.health._health import GAUGES, HALF_LIFE, Health
+from rrm_reward.health._health import GAUGES, HALF_LIFE, HEADLINES, Health, plain_name
 
-__all__ = ["GAUGES", "HALF_LIFE", "Health"]
+__all__ = ["GAUGES", "HALF_LIFE", "HEADLINES", "Health", "plain_name"]

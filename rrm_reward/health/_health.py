@@ -61,6 +61,15 @@ GAUGES: dict[str, str] = {
 }
 """What each gauge means. All are NaN until there is something to say, but for ``rrm/alarms``."""
 
+HEADLINES = tuple(
+    f"rrm/{name}"
+    for name in (
+        *("first_share", "flip_rate", "no_verdict", "intransitive", "decided"),
+        *("thinking_tokens", "length_drift", "length_correlation", "alarms"),
+    )
+)
+"""The gauges that travel with every sample, into trainers that log nothing but samples."""
+
 
 class Health:
     """The judge's health, as the arena sees it; never raises.
@@ -148,10 +157,7 @@ class Health:
 
     def snapshot(self) -> dict[str, float]:
         """The gauges that are known, as `Arena.snapshot` names them: ``health_flip_rate`` for ``rrm/flip_rate``."""
-        known = {name: value for name, value in self.gauges().items() if value == value}
-        return {
-            f"health_{name.removeprefix('rrm/').replace('/', '_')}": value for name, value in known.items()
-        }
+        return {plain_name(name): value for name, value in self.gauges().items() if value == value}
 
     def _compare_votes(self, judgment: Judgment) -> None:
         for order in tally(judgment.votes):
@@ -177,3 +183,8 @@ class Health:
                 self._first_lengths.append(mean)
                 if len(self._first_lengths) == _BASELINE_GROUPS:
                     self._baseline = float(np.mean(self._first_lengths))
+
+
+def plain_name(gauge: str) -> str:
+    """The name of a gauge where slashes mean something else: ``health_flip_rate`` for ``rrm/flip_rate``."""
+    return f"health_{gauge.removeprefix('rrm/').replace('/', '_')}"

@@ -5,6 +5,7 @@ import logging
 import math
 import random
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -234,3 +235,10 @@ def test_gauges_are_the_same_for_the_same_judgments_in_whatever_batches() -> Non
         for choice in itertools.chain(order, order):
             health.judged(judgment(vote(choice)), 1.0, late=True)
     assert one.gauges() == pytest.approx(other.gauges(), abs=1e-6, nan_ok=True)
+
+
+def test_the_documentation_names_every_gauge_and_what_it_means() -> None:
+    text = (Path(__file__).parents[2] / "docs/health.md").read_text()
+    for name, meaning in GAUGES.items():
+        assert f"`{name}`" in text
+        assert meaning in text

@@ -177,6 +177,7 @@ async def test_every_sample_is_written_down(make_hub: MakeHub, tmp_path: Path) -
     hub = make_hub(log=str(log))
     await asyncio.gather(*(hub.submit(sample(i, slot=i), 30.0) for i in range(3)))
     rows = [json.loads(line) for line in log.read_text().splitlines()]
+    assert rows[-1]["health"]["rrm/no_verdict"] == 0.0
     assert sorted(row["slot"] for row in rows) == [0, 1, 2]
     assert {row["group"] for row in rows} == {"g"}
     assert all(isinstance(row["reward"], float) for row in rows)

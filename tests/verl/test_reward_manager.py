@@ -159,6 +159,17 @@ async def test_a_rule_that_says_score_and_accuracy_is_believed_in_both(
         assert result["reward_extra_info"]["acc"] == accuracy
 
 
+async def test_the_health_of_the_judge_travels_with_every_row(
+    make_manager: Callable[..., Any], tokenizer: Any, judge: LoopbackJudge
+) -> None:
+    judge.bias = math.inf
+    manager = make_manager()
+    rows = [row(tokenizer, f"quality={i}", session_id=i) for i in range(2)]
+    for result in await asyncio.gather(*map(manager.run_single, rows)):
+        assert result["reward_extra_info"]["rrm_health_first_share"] == 1.0
+        assert result["reward_extra_info"]["rrm_health_flip_rate"] == 0.0
+
+
 @pytest.mark.parametrize("policy", ["reference", "rule", "zero"])
 async def test_every_row_brings_the_same_finite_numbers(
     make_manager: Callable[..., Any], tokenizer: Any, judge: LoopbackJudge, policy: str
