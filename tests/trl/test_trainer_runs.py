@@ -63,7 +63,8 @@ def judged_offline(url: str, calls: list[dict[str, Any]], size: int) -> list[lis
 def test_groups_that_straddle_two_processes_are_judged_once_and_as_in_one(tmp_path: Path) -> None:
     with running_judge() as judge:
         run(
-            *("-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", "0"),
+            *("-m", "torch.distributed.run", "--nproc-per-node", "2", "--local-addr", "127.0.0.1"),
+            *("--rdzv-backend", "c10d", "--rdzv-endpoint", "127.0.0.1:0"),
             *("-m", "tests.trl.runs", str(tmp_path), judge.url),
         )
         asked = judge.counts["requests"]
