@@ -79,6 +79,7 @@ async def roll_out(
     label: Any = "",
     images: Any = None,
     max_tokens: int = 64,
+    max_length: int = 256,
     logprobs: int | None = None,
     **settings: Any,
 ) -> list[dict[str, Any]]:
@@ -90,7 +91,7 @@ async def roll_out(
         prompt=prompt,
         label=label,
         sampling_params=sampling_params,
-        max_length=256,
+        max_length=max_length,
         hf_tokenizer=tokenizer,
         num_samples=len(script),
         images=images,
