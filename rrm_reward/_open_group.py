@@ -16,6 +16,7 @@ from typing import Protocol
 import numpy as np
 
 from rrm_reward._group import GroupState, Pairing
+from rrm_reward._reckoning import reckon
 from rrm_reward.judge import Judgment, render_query
 from rrm_reward.rating import PositionBias, Rating
 from rrm_reward.reward import Reward
@@ -206,28 +207,21 @@ class OpenGroup:
         """Outcomes to ratings to rewards; twins get what the one that stands for them got."""
         state, rating = self._state, self._rules.rating
         outcomes = state.outcomes()
-        present = state.present
-        standing = [state.representative(slot) for slot in present]
+        standing: list[int | None] = [None] * state.n
+        lengths = [0] * state.n
+        for slot in state.present:
+            standing[slot] = state.representative(slot)
+            lengths[slot] = len(state.view(slot))
         position = self._rules.position
         belief = None if position is None else position.belief
-        judged = rating(state.n, outcomes, belief)
+        ratings, rewards = reckon(rating, self._rules.reward, state.n, outcomes, standing, belief)
         if position is not None:
             position.update(state.n, outcomes)
-        value, stderr = np.full(state.n, np.nan), np.full(state.n, np.nan)
-        value[present], stderr[present] = judged.value[standing], judged.stderr[standing]
-        distinct = len(set(standing))
-        if distinct == 1 and len(present) > 1:
-            # Nobody was compared, yet something is known for certain: they are equal.
-            value[present], stderr[present] = rating.neutral, 0.0
-        ratings = Ratings(value, stderr)
-        lengths = [0] * state.n
-        for slot in present:
-            lengths[slot] = len(state.view(slot))
-        self._notes["duplicates"] += len(present) - distinct
+        self._notes["duplicates"] += len(state.present) - len(set(standing) - {None})
         self._notes["failed"] += state.failed
         return GroupResult(
             id=self.id,
-            rewards=self._rules.reward(rating, ratings),
+            rewards=rewards,
             ratings=ratings,
             outcomes=tuple(outcomes),
             comparisons=self._comparisons,
@@ -239,4 +233,5 @@ class OpenGroup:
             notes={name: count for name, count in self._notes.items() if count},
             position=belief,
             lengths=tuple(lengths),
+            standing=tuple(standing),
         )

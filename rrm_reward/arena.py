@@ -220,7 +220,8 @@ class Arena:
         }
         learnt = self._position.snapshot() if self._position is not None else {}
         health = self.health.snapshot()
-        return {**self.metrics.snapshot(), **self.comparer.snapshot(), **learnt, **gauges, **health}
+        log = self._recorder.snapshot() if self._recorder is not None else {}
+        return {**self.metrics.snapshot(), **self.comparer.snapshot(), **learnt, **gauges, **health, **log}
 
     def _pump(self) -> None:
         """Begin what the judge has room for."""

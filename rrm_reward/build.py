@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict, replace
 
+from rrm_reward._open_group import Draw
 from rrm_reward.arena import Arena
 from rrm_reward.assembler import Assembler
 from rrm_reward.config import RRMConfig
@@ -29,11 +30,28 @@ def build_arena(config: RRMConfig) -> Arena:
     Raises:
         ConfigError: a name or option that does not exist, with key, value and fix.
     """
-    schedule = config.tournament
+    schedule, log = config.tournament, config.log
     check_schedule(schedule.name, schedule.options, schedule.budget)
     rating = config.rating.name or default_rating(schedule.name)
     check_rating(rating, config.rating.options, schedule=schedule.name)
 
+    return Arena(
+        Judge.from_config(config.judge),
+        make_draw(config),
+        make_rating(rating, seed=config.seed, options=config.rating.options),
+        make_reward(config.reward.scale, config.reward.clip),
+        seed=config.seed,
+        concurrency=config.arena.concurrency,
+        group_timeout=config.arena.group_timeout,
+        position=position_bias(rating, config.rating.options, **asdict(config.position)),
+        recorder=RunLog(log.path, asdict(config), compress=log.compress) if log.path else None,
+        health=Health(config.health),
+    )
+
+
+def make_draw(config: RRMConfig) -> Draw:
+    """What draws the tournament of a group, as configured."""
+    schedule = config.tournament
     around = Circumstances(both_orders=config.judge.order == "both", purse=Purse())
 
     def draw(n: int, seed: int, position: PositionBelief | None = None) -> Tournament:
@@ -47,18 +65,7 @@ def build_arena(config: RRMConfig) -> Arena:
             circumstances=circumstances,
         )
 
-    return Arena(
-        Judge.from_config(config.judge),
-        draw,
-        make_rating(rating, seed=config.seed, options=config.rating.options),
-        make_reward(config.reward.scale, config.reward.clip),
-        seed=config.seed,
-        concurrency=config.arena.concurrency,
-        group_timeout=config.arena.group_timeout,
-        position=position_bias(rating, config.rating.options, **asdict(config.position)),
-        recorder=RunLog(config.log.path, asdict(config)) if config.log.path else None,
-        health=Health(config.health),
-    )
+    return draw
 
 
 def build_assembler(config: RRMConfig, arena: Arena) -> Assembler:

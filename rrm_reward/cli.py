@@ -36,6 +36,14 @@ SETTINGS = {
 }
 """Options that stand for a setting, of every command that judges."""
 
+REPLAY_SETTINGS = {
+    "--rating": "rating.name",
+    "--tournament": "tournament.name",
+    "--budget": "tournament.budget",
+    "--scale": "reward.scale",
+}
+"""Options of `replay` that stand for a setting."""
+
 COLLECTIONS = (50_000, 10, 10)
 """Allocations between garbage collections. Python's 700 suit a small heap; ours is imports that stay and thousands
 of requests in flight that die by reference count, and walking them again and again cost 0.15 ms a call."""
@@ -74,6 +82,8 @@ def _run(argv: Sequence[str] | None) -> int:
     try:
         if arguments.command == "rank":
             return _rank(arguments, overrides)
+        if arguments.command == "replay":
+            return _replay(arguments, overrides)
         if arguments.command == "doctor":
             from rrm_reward.cluster import _doctor
 
@@ -101,6 +111,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"rrm-reward {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     _add_rank(commands)
+    _add_replay(commands)
     _add_data(commands)
     commands.add_parser(
         "doctor",
@@ -125,7 +136,29 @@ def _add_rank(commands: Any) -> None:
     rank.add_argument(
         "--output", metavar="OUT.jsonl", help="a file that exists is continued; else standard output"
     )
+    rank.add_argument(
+        "--resume",
+        action="store_true",
+        help="keep verdicts in OUT.jsonl.verdicts (or judge.store), and pay for none twice that is there",
+    )
     rank.add_argument("--dry-run", action="store_true", help="count comparisons and calls; ask nobody")
+
+
+def _add_replay(commands: Any) -> None:
+    replay = commands.add_parser(
+        "replay",
+        allow_abbrev=False,
+        help="rate a run log again, without a judge",
+        description="Writes lines as `rank` does, and how many matches of the schedule the log does not have "
+        "(uncovered). Settings are those of the logged run, but for what is given here.",
+        epilog="Exit code 1: groups lost rows when they were written, and are left out; 2: a setting is wrong.",
+    )
+    replay.add_argument("log", metavar="LOG", help="SQLite file, as log.path named it")
+    replay.add_argument(
+        "overrides", metavar="key=value", nargs="*", help="seed, tournament.*, rating.*, reward.*, position.*"
+    )
+    for option, key in REPLAY_SETTINGS.items():
+        replay.add_argument(option, dest=key, metavar=option[2:].upper(), help=_help(key))
 
 
 def _add_settings(command: argparse.ArgumentParser) -> None:
@@ -187,8 +220,18 @@ def _rank(arguments: argparse.Namespace, overrides: list[str]) -> int:
     from rrm_reward.rank import _command
 
     options = _settings(arguments)
-    command = _command.Command(arguments.input, arguments.output, arguments.config, options, overrides)
+    command = _command.Command(
+        *(arguments.input, arguments.output, arguments.config, options, overrides), resume=arguments.resume
+    )
     return SOME_FAILED if (command.dry_run() if arguments.dry_run else command.run()) else OK
+
+
+def _replay(arguments: argparse.Namespace, overrides: list[str]) -> int:
+    from rrm_reward import replay
+
+    given = {key: getattr(arguments, key) for key in REPLAY_SETTINGS.values()}
+    options = {key: value for key, value in given.items() if value is not None}
+    return SOME_FAILED if replay.Command(arguments.log, options, overrides).run(sys.stdout) else OK
 
 
 def _data(arguments: argparse.Namespace) -> int:

@@ -95,6 +95,7 @@ class LogConfig:
     """What is written down."""
 
     path: str | None = _setting(None, "SQLite run log of every match and vote; null: none")
+    compress: bool = _setting(True, "compress the judge's texts in it (judge.keep_text), with zlib")
 
 
 @dataclass

@@ -188,6 +188,8 @@ class GroupResult:
             closed and before the group itself taught it anything; None where none is learnt. Outcomes and this give
             the same ratings again.
         lengths: characters of each response as the judge sees it, 0 for a member that did not come; empty if unknown.
+        standing: by slot, the lowest slot of all whose responses look the same to the judge, which played for them;
+            None for a member that did not come. Empty if unknown.
     """
 
     id: str
@@ -203,3 +205,4 @@ class GroupResult:
     notes: Mapping[str, int] = field(default_factory=dict)
     position: PositionBelief | None = None
     lengths: tuple[int, ...] = ()
+    standing: tuple[int | None, ...] = ()

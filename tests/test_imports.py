@@ -13,10 +13,10 @@ SHIMS = Path(__file__).parents[1] / "integrations"
 LAYERS = (
     ("types", "errors", "redaction", "seeding"),
     ("options", "tournament", "rating", "reward", "judge"),
-    ("_group", "_open_group", "metrics", "health", "record", "arena"),
+    ("_group", "_open_group", "_reckoning", "metrics", "health", "record", "arena"),
     ("assembler", "config", "_settings", "_cluster_config", "_judge_config", "_validate", "data"),
     ("build",),
-    ("rank", "service", "cluster", "integrations"),
+    ("rank", "replay", "service", "cluster", "integrations"),
     ("cli",),
 )
 """From the bottom up: a module may import its own layer and those below (`config` is read by everyone)."""

@@ -7,14 +7,17 @@ import sqlite3
 import subprocess
 import sys
 import textwrap
+import threading
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from rrm_reward.errors import ConfigError
+from rrm_reward.judge import Judgment
 from rrm_reward.rating import make_rating
-from rrm_reward.record import RunLog, read_groups
-from rrm_reward.types import Group
+from rrm_reward.record import RunLog, count_lost, read_groups
+from rrm_reward.types import Group, Match, NoVerdict, Verdict, Vote
 from tests.support import clock
 from tests.support.comparer import QualityJudge
 from tests.test_arena import TEXTS, arena
@@ -163,3 +166,121 @@ def test_a_file_that_is_no_run_log_is_named_when_it_is_read(tmp_path):
     path.write_text("not a database, and long enough to be seen as none" * 10)
     with pytest.raises(ConfigError, match="cannot be read as a run log"):
         list(read_groups(path))
+
+
+class Gate:
+    """Holds a log's thread back, as a disk that does not answer."""
+
+    def __init__(self, log):
+        self.open = threading.Event()
+        self._transact = log._transact
+        log._transact = self
+
+    def __call__(self, entries):
+        self.open.wait()
+        self._transact(entries)
+
+
+def test_a_disk_that_cannot_keep_up_costs_groups_of_the_log_and_never_half_of_one(tmp_path, caplog):
+    path = tmp_path / "run.sqlite"
+    log = RunLog(path, queue_size=40)
+    gate = Gate(log)
+
+    async def main():
+        async with arena(QualityJudge(), recorder=log) as players:
+            results = [await players.judge(Group(f"g{k}", f"query {k}", TEXTS)) for k in range(4)]
+            dropped = players.snapshot()["log_dropped"]
+            gate.open.set()
+            return results, dropped
+
+    results, dropped = clock.run(main())
+    assert len(results) == 4
+    assert not any(np.isnan(result.rewards).any() for result in results)
+    assert dropped > 0
+    assert "too slow" in caplog.text
+    groups = list(read_groups(path))
+    kept = [group for group in groups if not group.lost]
+    assert 1 <= len(kept) < 4
+    assert all(len(group.outcomes) == 28 and group.rewards is not None for group in kept)
+    for group in groups:
+        if group.lost:
+            assert (group.outcomes, group.rewards) == ((), None)
+    assert len(groups) + count_lost(path) == 4
+
+
+def test_a_log_is_never_waited_for_while_the_run_goes_on(tmp_path):
+    log = RunLog(tmp_path / "run.sqlite")
+    gate = Gate(log)
+
+    async def main():
+        async with arena(QualityJudge(), recorder=log) as players:
+            result = await players.judge(Group("g", "q", TEXTS))  # the disk has not answered once
+            gate.open.set()
+            return result
+
+    assert not np.isnan(clock.run(main()).rewards).any()
+
+
+def test_a_group_whose_rows_are_missing_for_whatever_reason_counts_as_lost(tmp_path):
+    path = tmp_path / "run.sqlite"
+    judge_and_log(path, 2)
+    database = sqlite3.connect(path)
+    with database:
+        database.execute("DELETE FROM matches WHERE key = (SELECT max(key) FROM matches)")
+    database.close()
+    whole, holed = read_groups(path)
+    assert (whole.lost, len(whole.outcomes)) == (False, 28)
+    assert (holed.lost, holed.outcomes, holed.rewards) == (True, (), None)
+
+
+def test_one_value_that_cannot_be_stored_costs_its_group_alone(tmp_path):
+    path = tmp_path / "run.sqlite"
+    log = RunLog(path)
+
+    async def main():
+        async with arena(QualityJudge(), recorder=log) as players:
+            await players.judge(Group("before", "q", TEXTS))
+            log.opened(99, "broken", "q", 2**64)
+            await players.judge(Group("after", "q", TEXTS))
+
+    clock.run(main())
+    assert [(group.id, len(group.outcomes)) for group in read_groups(path)] == [("before", 28), ("after", 28)]
+    assert count_lost(path) == 1
+
+
+@pytest.mark.parametrize("compress", [True, False])
+def test_a_vote_is_read_as_it_was_written(tmp_path, compress):
+    path = tmp_path / "run.sqlite"
+    votes = (
+        Vote(True, Verdict(1), 100, 7, "so </think>\\boxed{Assistant 1} \ud800", stored=True),
+        Vote(False, Verdict(None, NoVerdict.TRUNCATED), 0, 9, "so " * 400, soft=0.75),
+        Vote(True, Verdict(None, NoVerdict.ERROR)),
+    )
+    log = RunLog(path, compress=compress)
+    log.opened(0, "g", "q", 2)
+    log.judged(0, Match(0, 1), Judgment(0.6, votes, 4), 1.5, late=False)
+    log.close()
+    (group,) = read_groups(path)
+    assert group.outcomes[0].votes == (
+        replace(votes[0], text=votes[0].text.replace("\ud800", "?")),
+        *votes[1:],
+    )
+    database = sqlite3.connect(path)
+    ((kind, size, seconds, calls),) = database.execute(
+        "SELECT typeof(text), length(text), matches.seconds, calls FROM votes JOIN matches ON match = key "
+        "WHERE soft NOTNULL"
+    )
+    database.close()
+    assert kind == ("blob" if compress else "text")
+    assert (size < 100) == compress
+    assert (seconds, calls) == (1.5, 4)
+
+
+def test_a_log_of_another_version_is_named(tmp_path):
+    path = tmp_path / "old.sqlite"
+    database = sqlite3.connect(path)
+    database.execute("CREATE TABLE run (id)")
+    database.close()
+    for use in (RunLog, lambda path: list(read_groups(path))):
+        with pytest.raises(ConfigError, match="of this version"):
+            use(path)

@@ -34,6 +34,7 @@ class Command:
         file: the configuration file, if any.
         options: settings by key that were given as options; they win over the file.
         overrides: settings as ``key=value``; they win over the file too, and may not repeat an option.
+        resume: keep verdicts beside the output, so that none is paid for twice.
     """
 
     input: str
@@ -41,6 +42,7 @@ class Command:
     file: str | None
     options: Mapping[str, Any]
     overrides: Sequence[str]
+    resume: bool = False
 
     def run(self) -> int:
         """Judge; returns the number of lines that could not be judged.
@@ -51,6 +53,12 @@ class Command:
         config = self._config()
         if config.position.path is None and self.output is not None:
             config.position.path = beside(self.output)
+        if self.resume and config.judge.store is None:
+            if self.output is None:
+                raise ConfigError(
+                    "--resume", True, "keeps verdicts beside --output; name one, or set judge.store"
+                )
+            config.judge.store = f"{self.output}.verdicts"
         began = time.monotonic()
         arena = build_arena(config)
         with open_input(self.input) as file, _progress(self.input) as show:
