@@ -18,6 +18,7 @@ from dataclasses import fields
 from typing import Any
 
 from rrm_reward import __version__
+from rrm_reward.data.pairs._arguments import DESCRIPTION, add_arguments
 from rrm_reward.errors import RRMRewardError
 
 OK, SOME_FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
@@ -201,6 +202,14 @@ def _add_data(commands: Any) -> None:
     add("--max-chars", type=int, metavar="N", help="drop questions longer than this")
     add("--instruction", help="text appended to each question; '' for none")
     add("--keep-answers", action="store_true", help="write answers as ground_truth: for validation rows only")
+    pairs = sets.add_parser(
+        "pairs",
+        allow_abbrev=False,
+        help="preference pairs that train an RRM, as verl rows",
+        description=DESCRIPTION,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add_arguments(pairs)
 
 
 def _help(key: str) -> str:
@@ -235,6 +244,12 @@ def _replay(arguments: argparse.Namespace, overrides: list[str]) -> int:
 
 
 def _data(arguments: argparse.Namespace) -> int:
+    if arguments.set == "pairs":
+        from rrm_reward.data.pairs import _command
+
+        line, complete = _command.run(arguments)
+        print(line)
+        return OK if complete else SOME_FAILED
     from rrm_reward.data import webinstruct
 
     written = webinstruct.prepare(

@@ -13,25 +13,28 @@ from rrm_reward.errors import ConfigError, InputError
 BUILDERS = {".parquet": "parquet", ".jsonl": "json", ".json": "json"}
 
 
-def read_rows(source: str, split: str, needed: Sequence[str]) -> Iterable[Mapping[str, Any]]:
+def read_rows(
+    source: str, split: str, needed: Sequence[str], *, key: str = "--source"
+) -> Iterable[Mapping[str, Any]]:
     """The rows of one split.
 
     Args:
         source: name on the Hugging Face hub, or a local file or folder.
         split: its name; a single file is taken as this split.
         needed: columns that must be there.
+        key: the option that named the source, for errors.
 
     Raises:
         ConfigError: ``datasets`` is not installed, or the source cannot be loaded.
         InputError: a column is missing.
     """
-    datasets = _import("datasets")
+    datasets = import_extra("datasets")
     path = Path(source)
     try:
         if path.is_file():
             if path.suffix not in BUILDERS:
                 fix = f"a file must end in one of {', '.join(BUILDERS)}"
-                raise ConfigError("--source", source, fix)
+                raise ConfigError(key, source, fix)
             rows = datasets.load_dataset(BUILDERS[path.suffix], data_files={split: source}, split=split)
         else:
             rows = datasets.load_dataset(source, split=split)
@@ -41,7 +44,7 @@ def read_rows(source: str, split: str, needed: Sequence[str]) -> Iterable[Mappin
         # A misspelt name, a proxy in the way: datasets and what lies below it raise a dozen unrelated types.
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         fix = f"split {split!r} cannot be loaded ({reason}); give a hub name, a folder or a file"
-        raise ConfigError("--source", source, fix) from error
+        raise ConfigError(key, source, fix) from error
     for column in needed:
         if column not in rows.column_names:
             raise InputError(f"{source} has no column {column!r}, only {', '.join(rows.column_names)}")
@@ -60,7 +63,7 @@ def write_parquet(path: str | Path, rows: Sequence[Mapping[str, Any]]) -> None:
         raise ConfigError(
             "OUT.parquet", str(path), "no row is left to write; loosen --max-chars or name another --split"
         )
-    arrow, parquet = _import("pyarrow"), _import("pyarrow.parquet")
+    arrow, parquet = import_extra("pyarrow"), import_extra("pyarrow.parquet")
     fresh = Path(f"{path}.new")
     try:
         parquet.write_table(arrow.Table.from_pylist(rows), fresh)
@@ -69,7 +72,12 @@ def write_parquet(path: str | Path, rows: Sequence[Mapping[str, Any]]) -> None:
         fresh.unlink(missing_ok=True)
 
 
-def _import(name: str) -> ModuleType:
+def import_extra(name: str) -> ModuleType:
+    """A module of the extra ``data``.
+
+    Raises:
+        ConfigError: it is not installed.
+    """
     from importlib import import_module
 
     try:

@@ -22,7 +22,9 @@ SIZES = {
 }
 
 
-@pytest.fixture(scope="module", params=[(size, hardware) for size in SIZES for hardware in ("cuda", "mi300x")])
+@pytest.fixture(
+    scope="module", params=[(size, hardware) for size in SIZES for hardware in ("cuda", "mi300x")]
+)
 def variant(request: pytest.FixtureRequest) -> tuple[str, DictConfig]:
     size, hardware = request.param
     return size, compose_config(RECIPE, "train_rrm", [f"size={size}", f"hardware={hardware}"])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from rrm_reward.judge import Message, build_messages, neutralise, render_query
@@ -20,7 +20,6 @@ class Pair:
         query: text or chat messages.
         better: the better response.
         worse: the other one.
-        labels: short facts that travel in ``extra_info``.
     """
 
     source: str
@@ -28,7 +27,6 @@ class Pair:
     query: Query
     better: str
     worse: str
-    labels: dict[str, str] = field(default_factory=dict)
 
 
 def prompt_of(
@@ -64,5 +62,5 @@ def verl_row(
         "prompt": [dict(message) for message in prompt],
         "ability": "judging",
         "reward_model": {"style": "rule", "ground_truth": "1" if first_is_better else "2"},
-        "extra_info": {"split": split, "index": index, "id": pair.id, **pair.labels},
+        "extra_info": {"split": split, "index": index, "id": pair.id},
     }

@@ -1,0 +1,55 @@
+"""Checks of answers in processes that can be killed, for some never end and hold the interpreter while they run."""
+
+from __future__ import annotations
+
+import asyncio
+import multiprocessing
+from collections.abc import Sequence
+from typing import Any
+
+from rrm_reward.data._files import import_extra
+from rrm_reward.data.pairs import _rules
+
+
+class Checker:
+    """`_rules.is_right` with a time limit.
+
+    Args:
+        processes: at work at once.
+        seconds: that one check may take; its process is killed and replaced then.
+
+    Attributes:
+        killed: checks that took too long.
+
+    Raises:
+        ConfigError: pebble or math-verify is not installed.
+    """
+
+    def __init__(self, processes: int = 2, seconds: float = 10.0) -> None:
+        import_extra("math_verify")
+        pebble = import_extra("pebble")
+        self._expired = pebble.ProcessExpired
+        # spawn: a fork of a process with threads and an event loop may hang before it has begun
+        self._pool: Any = pebble.ProcessPool(
+            processes, initializer=_rules.warm_up, context=multiprocessing.get_context("spawn")
+        )
+        self._seconds = seconds
+        self.killed = 0
+
+    async def is_right(self, response: str, answers: Sequence[str]) -> bool | None:
+        """See `_rules.is_right`; a check that takes too long or crashes cannot tell."""
+        future = self._pool.schedule(_rules.is_right, (response, tuple(answers)), timeout=self._seconds)
+        try:
+            told: bool | None = await asyncio.wrap_future(future)
+        except (TimeoutError, self._expired):
+            self.killed += 1
+            return None
+        except Exception:
+            # sympy and the LaTeX parser raise whatever they like on what models write
+            return None
+        return told
+
+    def close(self) -> None:
+        """End the processes."""
+        self._pool.stop()
+        self._pool.join()
