@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+from typing import cast
 
 from rrm_reward.judge._reply import Reply, ReplyError, ReplyReader
 
@@ -76,8 +77,8 @@ class Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """See `asyncio.BaseProtocol`."""
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        # uvloop, on which Ray runs asynchronous actors, has transports of its own, which inherit from nothing
+        self._transport = cast(asyncio.Transport, transport)
         self._reusable = True
         keep_alive(transport.get_extra_info("socket"))
 
