@@ -39,7 +39,7 @@ setup(
     extras_require={
         "transformers": ["torch>=2.4", "transformers>=4.51"],  # the judge in process
         "data": ["datasets>=3", "pyarrow>=16", "math-verify>=0.7", "pebble>=5"],  # `rrm-reward data ...`
-        "service": ["fastapi>=0.115", "uvicorn>=0.30", "httptools>=0.6", "prometheus-client>=0.20"],
+        "service": ["starlette>=0.40", "uvicorn>=0.30", "httptools>=0.6", "prometheus-client>=0.20"],
     },
     entry_points={"console_scripts": ["rrm-reward = rrm_reward.cli:main"]},
 )

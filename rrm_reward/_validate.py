@@ -65,6 +65,7 @@ def validate(config: RRMConfig) -> None:
         ("service.max_body", config.service.max_body, 1024),
         ("service.max_group", config.service.max_group, 1),
         ("service.max_waiting", config.service.max_waiting, config.service.max_group),
+        ("service.gather", config.service.gather, 0.0),
         ("service.drain", config.service.drain, 0.0),
     ):
         _at_least(key, value, low)

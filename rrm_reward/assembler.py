@@ -19,55 +19,17 @@ import asyncio
 import logging
 import math
 from collections import Counter, OrderedDict
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
-
-import numpy as np
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 from rrm_reward._open_group import OpenGroup
+from rrm_reward._share import UNKNOWN, SampleReward, shares_of
 from rrm_reward.arena import Arena
 from rrm_reward.types import GroupResult, Query
 
+__all__ = ["UNKNOWN", "Assembler", "SampleReward"]
+
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class SampleReward:
-    """What one sample gets back; plain numbers that cross processes and loggers.
-
-    Attributes:
-        reward: on the scale of `rrm_reward.reward`; NaN where nothing is known.
-        rating, stderr: behind the reward, NaN where unknown.
-        group_mean: mean of the group's known rewards, 0.0 if there is none: what a trainer that cannot take NaN gives
-            an unknown sample, so that its advantage is 0.
-        group_size: members that came.
-        comparisons, missing, calls, completion_tokens: of the whole group.
-        health: the judge's gauges when the group was closed, by the names of `rrm_reward.health.GAUGES`.
-    """
-
-    reward: float
-    rating: float = math.nan
-    stderr: float = math.nan
-    group_mean: float = 0.0
-    group_size: int = 0
-    comparisons: int = 0
-    missing: int = 0
-    calls: int = 0
-    completion_tokens: int = 0
-    health: Mapping[str, float] = field(default_factory=dict, compare=False)
-
-    @property
-    def known(self) -> bool:
-        """Whether there is a reward."""
-        return not math.isnan(self.reward)
-
-    @property
-    def filled(self) -> float:
-        """The reward, or the group's mean where it is unknown."""
-        return self.reward if self.known else self.group_mean
-
-
-UNKNOWN = SampleReward(math.nan)
 
 
 class _Gathering:
@@ -185,6 +147,15 @@ class Assembler:
             self.counts["errors"] += 1
             logger.exception("failed member %s/%s could not be withdrawn", group_id, slot)
 
+    def __contains__(self, group_id: object) -> bool:
+        """Whether a group of this name is being gathered or judged."""
+        return group_id in self._gathering
+
+    def remembers(self, group_id: str, slot: int, text: str | None) -> bool:
+        """Whether `submit` of this sample would be answered from a finished group."""
+        known = self._finished.get(group_id)
+        return known is not None and known.marks.get(slot, hash(text)) == hash(text)
+
     def close(self) -> None:
         """Judge nothing more: every open group gets its rewards from what is known. Idempotent."""
         for group_id in list(self._gathering):
@@ -268,7 +239,7 @@ class Assembler:
         if group.timer is not None:
             group.timer.cancel()
         health = self._arena.health.gauges()
-        shares = () if result is None else _shares(result, len(group.marks), health)
+        shares = () if result is None else shares_of(result, len(group.marks), health)
         rewards = _Rewards(group.marks, shares)
         group.rewards.set_result(rewards)
         self._gathering.pop(group_id, None)
@@ -279,18 +250,3 @@ class Assembler:
     def _count(self, what: str, message: str, *values: object) -> None:
         self.counts[what] += 1
         logger.warning(message, *values)
-
-
-def _shares(result: GroupResult, members: int, health: Mapping[str, float]) -> list[SampleReward]:
-    """Every slot's part of its group's result."""
-    known = result.rewards[~np.isnan(result.rewards)]
-    mean = float(known.mean()) if len(known) else 0.0
-    columns = (result.rewards, result.ratings.value, result.ratings.stderr)
-    return [
-        SampleReward(
-            *(reward, rating, stderr, mean, members),
-            *(result.comparisons, result.missing, result.calls, result.completion_tokens),
-            health=health,
-        )
-        for reward, rating, stderr in zip(*(column.tolist() for column in columns), strict=True)
-    ]

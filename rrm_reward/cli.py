@@ -1,4 +1,4 @@
-"""The command line: ``rrm-reward rank`` and ``rrm-reward data``; see ``rrm-reward COMMAND --help``.
+"""The command line: ``rrm-reward rank``, ``serve`` and ``data``; see ``rrm-reward COMMAND --help``.
 
 Options are short names for settings of the one configuration tree (`rrm_reward.config`), whose help they
 show. What is not worth an option is written ``key=value``; a file (``--config``) holds what both do not say.
@@ -19,7 +19,7 @@ from typing import Any
 
 from rrm_reward import __version__
 from rrm_reward.data.pairs._arguments import DESCRIPTION, add_arguments
-from rrm_reward.errors import RRMRewardError
+from rrm_reward.errors import ConfigError, RRMRewardError
 
 OK, SOME_FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
 
@@ -85,6 +85,8 @@ def _run(argv: Sequence[str] | None) -> int:
             return _rank(arguments, overrides)
         if arguments.command == "replay":
             return _replay(arguments, overrides)
+        if arguments.command == "serve":
+            return _serve(arguments, overrides)
         if arguments.command == "doctor":
             from rrm_reward.cluster import _doctor
 
@@ -113,6 +115,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     _add_rank(commands)
     _add_replay(commands)
+    _add_serve(commands)
     _add_data(commands)
     commands.add_parser(
         "doctor",
@@ -160,6 +163,19 @@ def _add_replay(commands: Any) -> None:
     )
     for option, key in REPLAY_SETTINGS.items():
         replay.add_argument(option, dest=key, metavar=option[2:].upper(), help=_help(key))
+
+
+def _add_serve(commands: Any) -> None:
+    serve = commands.add_parser(
+        "serve",
+        allow_abbrev=False,
+        help="reward groups and samples over HTTP",
+        description="Serves POST /v1/rewards, /v1/samples and /v1/openrlhf until SIGTERM; see GET /openapi.json.",
+        epilog="Exit code 1: groups were still open and were cut short; 2: a setting is wrong.",
+    )
+    serve.add_argument("--host", default="127.0.0.1", help="address to listen on (%(default)s)")
+    serve.add_argument("--port", type=int, default=8080, help="0 takes any and prints it (%(default)s)")
+    _add_settings(serve)
 
 
 def _add_settings(command: argparse.ArgumentParser) -> None:
@@ -241,6 +257,17 @@ def _replay(arguments: argparse.Namespace, overrides: list[str]) -> int:
     given = {key: getattr(arguments, key) for key in REPLAY_SETTINGS.values()}
     options = {key: value for key, value in given.items() if value is not None}
     return SOME_FAILED if replay.Command(arguments.log, options, overrides).run(sys.stdout) else OK
+
+
+def _serve(arguments: argparse.Namespace, overrides: list[str]) -> int:
+    from rrm_reward.config import load_options
+
+    try:
+        from rrm_reward.service import serve
+    except ImportError as error:
+        raise ConfigError("serve", error.name, "is missing: pip install 'rrm-reward[service]'") from error
+    config = load_options(arguments.config, _settings(arguments), overrides)
+    return OK if serve(config, arguments.host, arguments.port) else SOME_FAILED
 
 
 def _data(arguments: argparse.Namespace) -> int:

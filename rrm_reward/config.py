@@ -129,6 +129,9 @@ class ServiceConfig:
     max_body: int = _setting(16 * 2**20, "bytes of a request's body")
     max_group: int = _setting(256, "responses of a group")
     max_waiting: int = _setting(32768, "responses of all unfinished groups; beyond that new groups get 429")
+    gather: float = _setting(
+        600.0, "seconds that the first sample of /v1/openrlhf waits for the others of its prompt"
+    )
     drain: float = _setting(600.0, "seconds that open groups have to finish after SIGTERM")
 
 

@@ -14,7 +14,7 @@ LAYERS = (
     ("types", "errors", "redaction", "seeding"),
     ("options", "tournament", "rating", "reward", "judge"),
     ("_group", "_open_group", "_reckoning", "metrics", "health", "record", "arena"),
-    ("assembler", "config", "_settings", "_cluster_config", "_judge_config", "_validate", "data"),
+    ("_share", "assembler", "config", "_settings", "_cluster_config", "_judge_config", "_validate", "data"),
     ("build",),
     ("rank", "replay", "service", "cluster", "integrations"),
     ("cli",),

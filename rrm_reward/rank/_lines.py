@@ -41,9 +41,9 @@ def parse_line(number: int, raw: bytes) -> Line:
     """
     id: str | int | None = None
     try:
-        record = _record(raw)
-        id = _id(record)
-        group = Group(str(id), _query(record), _responses(record))
+        record = read_record(raw)
+        id = read_id(record)
+        group = Group(str(id), read_query(record), read_responses(record))
     except InputError as error:
         return Line(number, id, None, f"line {number}: {error}")
     return Line(number, id, group)
@@ -73,7 +73,16 @@ def _numbers(values: FloatArray) -> list[float | None]:
     return [value if math.isfinite(value) else None for value in values.tolist()]
 
 
-def _record(raw: bytes) -> dict[str, Any]:
+def read_record(raw: bytes, fields: str = "id, query and responses") -> dict[str, Any]:
+    """The object in these bytes.
+
+    Args:
+        raw: JSON in UTF-8.
+        fields: what it should hold, for the message.
+
+    Raises:
+        InputError: there is none, and why.
+    """
     try:
         record = json.loads(raw.decode("utf-8-sig"))
     except UnicodeDecodeError as error:
@@ -85,48 +94,53 @@ def _record(raw: bytes) -> dict[str, Any]:
     except ValueError:
         raise InputError("not JSON that can be read: a number of thousands of digits") from None
     if not isinstance(record, dict):
-        raise InputError(f"must be an object with id, query and responses, not {_kind(record)}")
+        raise InputError(f"must be an object with {fields}, not {kind_of(record)}")
     return record
 
 
-def _field(record: Mapping[str, Any], name: str) -> Any:
+def read_field(record: Mapping[str, Any], name: str) -> Any:
+    """The value of a field that has to be there."""
     if name not in record:
         raise InputError(f"{name} is missing")
     return record[name]
 
 
-def _id(record: Mapping[str, Any]) -> str | int:
-    id = _field(record, "id")
+def read_id(record: Mapping[str, Any]) -> str | int:
+    """The label of a group, as given."""
+    id = read_field(record, "id")
     if isinstance(id, bool) or not isinstance(id, (str, int)):
-        raise InputError(f"id must be a string or an integer, not {_kind(id)}")
+        raise InputError(f"id must be a string or an integer, not {kind_of(id)}")
     return id
 
 
-def _query(record: Mapping[str, Any]) -> str | list[dict[str, Any]]:
-    query = _field(record, "query")
+def read_query(record: Mapping[str, Any]) -> str | list[dict[str, Any]]:
+    """A query that the judge can read."""
+    query = read_field(record, "query")
     if isinstance(query, str):
         if not query.strip():
             raise InputError("query is empty")
         return query
     if not isinstance(query, list):
-        raise InputError(f"query must be a string or a list of chat messages, not {_kind(query)}")
+        raise InputError(f"query must be a string or a list of chat messages, not {kind_of(query)}")
     if not query:
         raise InputError("query is empty")
     render_query(query)  # names the message and the field that the judge could not read
     return query
 
 
-def _responses(record: Mapping[str, Any]) -> Sequence[str | None]:
-    responses = _field(record, "responses")
+def read_responses(record: Mapping[str, Any]) -> Sequence[str | None]:
+    """The members of a group, None for one that failed."""
+    responses = read_field(record, "responses")
     if not isinstance(responses, list):
-        raise InputError(f"responses must be a list, not {_kind(responses)}")
+        raise InputError(f"responses must be a list, not {kind_of(responses)}")
     if not responses:
         raise InputError("responses is empty")
     for k, response in enumerate(responses):
         if not isinstance(response, str | None):
-            raise InputError(f"responses[{k}] must be a string or null, not {_kind(response)}")
+            raise InputError(f"responses[{k}] must be a string or null, not {kind_of(response)}")
     return responses
 
 
-def _kind(value: object) -> str:
+def kind_of(value: object) -> str:
+    """What JSON calls a value."""
     return _KINDS.get(type(value), "a number")
