@@ -20,6 +20,7 @@ from rrm_reward.arena import Arena
 from rrm_reward.build import build_arena
 from rrm_reward.config import LogConfig, RatingConfig, RRMConfig, TournamentConfig
 from rrm_reward.errors import ConfigError
+from rrm_reward.health import plain_name
 from rrm_reward.integrations.openrlhf._games import Game, LostGame, ReferenceGame, SiblingGame
 from rrm_reward.integrations.openrlhf._settings import Settings
 from rrm_reward.integrations.openrlhf._shares import Share
@@ -96,6 +97,7 @@ class Rewarder:
                 "reward": share.reward,
                 "score": share.score,
                 **share.logs(),
+                "health": self._arena.health.snapshot(),
             }
             try:
                 self._log.write(json.dumps(row) + "\n")
@@ -110,6 +112,10 @@ class Rewarder:
         self.counts[what] += 1
         if self.counts[what].bit_count() == 1:
             logger.error("%s (%d so far)", message, self.counts[what], exc_info=error)
+
+    def health(self) -> dict[str, float]:
+        """The judge's health for ``extra_logs``: ``rrm_health_...`` of `HEADLINES`, 0.0 while unknown."""
+        return {f"rrm_{plain_name(name)}": value for name, value in self._arena.health.headlines().items()}
 
     def snapshot(self) -> dict[str, float]:
         """Counters of the arena and of this class, by name."""

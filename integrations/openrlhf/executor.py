@@ -144,7 +144,9 @@ class RRMAgentExecutor(SingleTurnAgentExecutor):  # type: ignore[misc]
                     log_probs=getattr(sampling_params, "logprobs", None) is not None,
                 )
             )
-        output.update(reward=share.reward, scores=share.score, extra_logs=share.logs())
+        output.update(
+            reward=share.reward, scores=share.score, extra_logs={**share.logs(), **self.rewarder.health()}
+        )
         return output
 
     async def _share(

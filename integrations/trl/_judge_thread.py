@@ -52,6 +52,10 @@ class JudgeThread:
         """See `Arena.snapshot`."""
         return self._arena.snapshot()
 
+    def health(self) -> dict[str, float]:
+        """See `Health.gauges`."""
+        return self._arena.health.gauges()
+
     def close(self) -> None:
         """Give up what is open, release the judge, end the thread; idempotent."""
         if self._loop.is_closed():

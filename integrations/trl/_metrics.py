@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean, pstdev
 
+from rrm_reward.health import GAUGES
 from rrm_reward.types import GroupResult
 
 
@@ -68,6 +69,18 @@ def describe(groups: Sequence[GroupReward]) -> dict[str, float]:
         ),
         "reward_spread": fmean(pstdev(some) if some else 0.0 for some in known) if known else math.nan,
         "undecided_share": _ratio(sum(len(set(some)) < 2 for some in known), len(groups)),
+    }
+
+
+def describe_health(processes: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """``health/...``: every gauge of `rrm_reward.health.GAUGES`, the mean of the processes that know it; else NaN."""
+    known = {
+        name: [gauges[name] for gauges in processes if math.isfinite(gauges.get(name, math.nan))]
+        for name in GAUGES
+    }
+    return {
+        f"health/{name.removeprefix('rrm/')}": fmean(values) if values else math.nan
+        for name, values in known.items()
     }
 
 

@@ -29,7 +29,7 @@ from rrm_reward.config import RRMConfig, load, validate
 from rrm_reward.errors import ConfigError
 from rrm_reward.integrations.trl._grouping import Key, blocks, find_groups, group_size
 from rrm_reward.integrations.trl._judge_thread import JudgeThread
-from rrm_reward.integrations.trl._metrics import GroupReward, describe, read_result
+from rrm_reward.integrations.trl._metrics import GroupReward, describe, describe_health, read_result
 from rrm_reward.integrations.trl._ranks import Ranks
 from rrm_reward.integrations.trl._rows import Row, read_keys, read_rows
 from rrm_reward.types import Group
@@ -148,13 +148,14 @@ class RRMReward:
         if _straddle(groups, offsets):
             rows = dict(enumerate(row for part in self._ranks.tell(mine) for row in part))
         own = [group for group in groups if start <= group.start < end]
-        judged = [answer for part in self._ranks.tell(self._judged(own, rows, every)) for answer in part]
+        told = self._ranks.tell((self._judged(own, rows, every), self._judge.health()))
+        judged = [answer for part, _ in told for answer in part]
         # each process tells its groups in order, and the processes stand in order: so do all groups
         known = {row: reward for group, answer in zip(groups, judged, strict=True)
                  for row, reward in zip(group, answer.rewards, strict=True)}  # fmt: skip
         rewards = [known[row] for row in range(start, end)]
         self.counts["unknown"] += sum(reward is None for reward in rewards)
-        self._log(judged, columns.get("log_metric"))
+        self._log(judged, [health for _, health in told], columns.get("log_metric"))
         return rewards
 
     def _groups(self, keys: Sequence[Key], log_metric: Any) -> list[range]:
@@ -194,10 +195,13 @@ class RRMReward:
             )
         return [read_result(result, len(group)) for result, group in zip(results, groups, strict=True)]
 
-    def _log(self, judged: Sequence[GroupReward], log_metric: Any) -> None:
+    def _log(
+        self, judged: Sequence[GroupReward], health: Sequence[Mapping[str, float]], log_metric: Any
+    ) -> None:
+        """The same names in every process: TRL averages them over processes, name by name."""
         if not callable(log_metric):
             return
-        for name, value in describe(judged).items():
+        for name, value in {**describe(judged), **describe_health(health)}.items():
             if math.isfinite(value):
                 log_metric(f"{self.__name__}/{name}", value)
 

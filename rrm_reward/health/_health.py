@@ -159,6 +159,11 @@ class Health:
         """The gauges that are known, as `Arena.snapshot` names them: ``health_flip_rate`` for ``rrm/flip_rate``."""
         return {plain_name(name): value for name, value in self.gauges().items() if value == value}
 
+    def headlines(self) -> dict[str, float]:
+        """The gauges of `HEADLINES` for trainers that need the same finite numbers every time; 0.0 while unknown."""
+        gauges = self.gauges()
+        return {name: gauges[name] if math.isfinite(gauges[name]) else 0.0 for name in HEADLINES}
+
     def _compare_votes(self, judgment: Judgment) -> None:
         for order in tally(judgment.votes):
             if (share := agreement(order)) is not None:

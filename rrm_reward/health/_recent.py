@@ -58,7 +58,8 @@ class Recent:
 
     def weights(self) -> dict[str | int, float]:
         """The weight of every key, on no particular scale."""
-        return {key: sums[0] for key, sums in self._sums.items()}
+        # A copy made in one step: another thread may be adding a key.
+        return {key: sums[0] for key, sums in list(self._sums.items())}
 
     def _sum(self, moment: int, keys: Sequence[str | int]) -> float:
         return math.fsum(self._sums[key][moment] for key in keys if key in self._sums)

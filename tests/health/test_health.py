@@ -13,7 +13,7 @@ import pytest
 from rrm_reward.arena import Arena
 from rrm_reward.config import HealthConfig, load
 from rrm_reward.errors import ConfigError
-from rrm_reward.health import GAUGES, Health
+from rrm_reward.health import GAUGES, HEADLINES, Health
 from rrm_reward.judge import Judgment
 from rrm_reward.rating import make_rating
 from rrm_reward.reward import make_reward
@@ -242,3 +242,14 @@ def test_the_documentation_names_every_gauge_and_what_it_means() -> None:
     for name, meaning in GAUGES.items():
         assert f"`{name}`" in text
         assert meaning in text
+
+
+def test_headlines_are_the_same_finite_numbers_from_the_start() -> None:
+    health = Health()
+    before = health.headlines()
+    told(health, votes=100, groups=1)
+    after = health.headlines()
+    assert before.keys() == after.keys() == set(HEADLINES)
+    assert set(before.values()) == {0.0}
+    assert all(math.isfinite(value) for value in after.values())
+    assert after["rrm/thinking_tokens"] == pytest.approx(100)

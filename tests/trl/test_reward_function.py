@@ -131,6 +131,8 @@ def test_every_call_logs_the_same_finite_metrics_under_its_name(make_reward: Mak
     assert logged["quality/missing_share"] == logged["quality/unknown_share"] == 0
     assert logged["quality/reward_spread"] > 0.5
     assert 0 <= logged["quality/first_share"] <= 1
+    assert logged["quality/health/no_verdict"] == 0
+    assert "quality/health/flip_rate" not in logged, "unknown where one order is asked"
     assert all(type(value) in (int, float) for value in logged.values())
 
 
