@@ -17,6 +17,7 @@ from rrm_reward.arena import Arena
 from rrm_reward.build import build_arena
 from rrm_reward.config import load
 from rrm_reward.errors import ConfigError
+from rrm_reward.health import HEADLINES, plain_name
 from rrm_reward.integrations.openrlhf import agent
 from rrm_reward.types import Group
 from tests.openrlhf.assets import TALK
@@ -27,6 +28,7 @@ from tests.support.waiting import until
 
 TEXTS = ["quality=0.2", "quality=0.9", "quality=0.4", "quality=0.7"]
 LOGS = {"rrm_rating", "rrm_stderr", "rrm_missing", "rrm_judge_tokens", "rrm_known"}
+LOGS |= {f"rrm_{plain_name(name)}" for name in HEADLINES}
 
 
 def rewards(outputs: list[dict[str, Any]]) -> list[float]:
