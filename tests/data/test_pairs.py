@@ -18,6 +18,7 @@ import pytest
 
 from rrm_reward import cli
 from rrm_reward.data.pairs._build import balanced_orders, hold_out
+from rrm_reward.data.pairs._collect import each
 from rrm_reward.data.pairs._journal import Journal
 from rrm_reward.data.pairs._overlap import Contamination
 from rrm_reward.data.pairs._row import Pair
@@ -157,6 +158,12 @@ def test_preferences_become_the_judges_own_prompt_with_the_better_assistant_as_t
         responses = (k, f"not {k}") if truth == "1" else (f"not {k}", k)
         assert row["prompt"] == build_messages(f"Say {k}.", *responses)
         assert row["data_source"] == "Skywork/Skywork-Reward-Preference-80K-v0.2"
+    preferences = {row["id"]: row for row in read(out / "train_preferences.parquet")}
+    for row in SKYWORK_REWARD:
+        k = row["chosen"][1]["content"]
+        found = preferences[f"skywork-reward/{k}"]
+        assert found["prompt"] + found["chosen"] == row["chosen"]
+        assert found["prompt"] + found["rejected"] == row["rejected"]
     assert Counter(row["reward_model"]["ground_truth"] for row in rows) == {"1": 10, "2": 10}
     assert [row["reward_model"]["ground_truth"] for row in rows] != ["1", "2"] * 10
 
@@ -379,6 +386,14 @@ def test_a_line_that_was_cut_by_a_kill_is_forgotten_and_nothing_else(tmp_path):
     with Journal(path) as journal:
         assert journal.get("c") == [3]
         assert len(journal) == 3
+
+
+async def test_a_full_disk_is_told_as_what_it_is():
+    async def work(item):
+        raise OSError(28, "No space left on device")
+
+    with pytest.raises(OSError, match="No space left"):
+        await each([1, 2, 3], work, 2)
 
 
 def pair(k, source="s"):

@@ -7,6 +7,7 @@ from typing import Any
 DESCRIPTION = """Makes preference pairs that train a Reward Reasoning Model, and writes them as verl rows.
 
 OUT/train.parquet and OUT/val.parquet hold the judge's own prompt, and the better assistant (1 or 2) as ground truth.
+OUT/train_preferences.parquet holds the same pairs as prompt, chosen, rejected, for TRL's reward and DPO trainers.
 OUT/manifest.json counts every row of every source, as a pair or by the reason why not.
 OUT/responses.jsonl and OUT/labels.jsonl hold what servers were asked for; a further run asks for nothing twice.
 

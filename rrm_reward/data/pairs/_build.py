@@ -13,6 +13,8 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from tqdm import tqdm
+
 from rrm_reward.data._files import read_rows
 from rrm_reward.data.pairs._check import Checker
 from rrm_reward.data.pairs._collect import Labeller, Sampler, each
@@ -93,7 +95,9 @@ class Workshop:
             index, item = numbered
             return await self._pair(source, f"{source.name}/{index}", item)
 
-        for result in await each(items, made, self.width):
+        with tqdm(total=len(items), desc=source.name, unit="row", disable=None) as progress:
+            results = await each(items, made, self.width, progress.update)
+        for result in results:
             if isinstance(result, str):
                 account.dropped[result] += 1
             elif not self.fits(result):

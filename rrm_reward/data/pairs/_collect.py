@@ -157,16 +157,33 @@ class Labeller:
         return p
 
 
-async def each(items: Sequence[A], work: Callable[[A], Awaitable[B]], width: int) -> list[B]:
-    """What `work` makes of every item, in their order; at most `width` at once."""
+async def each(
+    items: Sequence[A],
+    work: Callable[[A], Awaitable[B]],
+    width: int,
+    done: Callable[[], object] = lambda: None,
+) -> list[B]:
+    """What `work` makes of every item, in their order; at most `width` at once.
+
+    Args:
+        items: any number.
+        work: on one item; what it raises ends the others and is raised.
+        width: at least 1.
+        done: called after every item.
+    """
     results: dict[int, B] = {}
     waiting = iter(enumerate(items))
 
     async def worker() -> None:
         for index, item in waiting:
             results[index] = await work(item)
+            done()
 
-    async with asyncio.TaskGroup() as group:
-        for _ in range(min(width, len(items))):
-            group.create_task(worker())
+    try:
+        async with asyncio.TaskGroup() as group:
+            for _ in range(min(width, len(items))):
+                group.create_task(worker())
+    except ExceptionGroup as errors:
+        # a full disk is told as what it is, not as a group of it
+        raise errors.exceptions[0] from errors
     return [results[index] for index in range(len(items))]

@@ -18,7 +18,7 @@ from rrm_reward.data.pairs._check import Checker
 from rrm_reward.data.pairs._collect import Labeller, Sampler, Server
 from rrm_reward.data.pairs._journal import Journal
 from rrm_reward.data.pairs._overlap import Contamination, read_evaluation
-from rrm_reward.data.pairs._row import Pair, prompt_of, verl_row
+from rrm_reward.data.pairs._row import Pair, preference_row, prompt_of, verl_row
 from rrm_reward.data.pairs._sources import Question, Source, source_of
 from rrm_reward.errors import ConfigError
 from rrm_reward.judge import Message, Sampling, make_view, special_tokens_of
@@ -136,6 +136,7 @@ async def _run(arguments: argparse.Namespace, sources: Sequence[tuple[Source, st
     for split, chosen in splits.items():
         if chosen or split == "train":
             write_parquet(out / f"{split}.parquet", list(_rows(split, chosen, render, arguments.seed)))
+            write_parquet(out / f"{split}_preferences.parquet", [preference_row(pair) for pair in chosen])
     manifest = _manifest(arguments, accounts, splits)
     if checker is not None:
         manifest["checks_killed"] = checker.killed

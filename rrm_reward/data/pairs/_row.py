@@ -64,3 +64,15 @@ def verl_row(
         "reward_model": {"style": "rule", "ground_truth": "1" if first_is_better else "2"},
         "extra_info": {"split": split, "index": index, "id": pair.id},
     }
+
+
+def preference_row(pair: Pair) -> dict[str, Any]:
+    """The same pair as TRL's reward and DPO trainers read it: conversational ``prompt``, ``chosen``, ``rejected``."""
+    asked = [{"role": "user", "content": pair.query}] if isinstance(pair.query, str) else pair.query
+    return {
+        "prompt": [{"role": message["role"], "content": message["content"]} for message in asked],
+        "chosen": [{"role": "assistant", "content": pair.better}],
+        "rejected": [{"role": "assistant", "content": pair.worse}],
+        "source": pair.source,
+        "id": pair.id,
+    }
