@@ -12,7 +12,7 @@ from rrm_reward.health import Health
 from rrm_reward.judge import Judge
 from rrm_reward.rating import check_rating, make_rating, position_bias
 from rrm_reward.record import RunLog
-from rrm_reward.reward import make_reward
+from rrm_reward.reward import check_reward, make_reward
 from rrm_reward.tournament import (
     Circumstances,
     Purse,
@@ -34,12 +34,13 @@ def build_arena(config: RRMConfig) -> Arena:
     check_schedule(schedule.name, schedule.options, schedule.budget)
     rating = config.rating.name or default_rating(schedule.name)
     check_rating(rating, config.rating.options, schedule=schedule.name)
-
+    rate = make_rating(rating, seed=config.seed, options=config.rating.options)
+    check_reward(config.reward.scale, config.reward.shrink, rate)
     return Arena(
         Judge.from_config(config.judge),
         make_draw(config),
-        make_rating(rating, seed=config.seed, options=config.rating.options),
-        make_reward(config.reward.scale, config.reward.clip),
+        rate,
+        make_reward(config.reward.scale, config.reward.clip, config.reward.shrink),
         seed=config.seed,
         concurrency=config.arena.concurrency,
         group_timeout=config.arena.group_timeout,

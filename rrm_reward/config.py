@@ -66,6 +66,9 @@ class RewardConfig:
     """How ratings become what the trainer gets."""
 
     scale: str = _setting("natural", "a scale of rrm_reward.reward.SCALES")
+    shrink: str = _setting(
+        "none", "none | stderr: pull estimates together by what their standard errors explain (win_rate)"
+    )
     clip: float = _setting(5.0, "rewards lie in [-clip, clip]; OpenRLHF itself clips at 10")
 
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from rrm_reward.errors import ConfigError
 from rrm_reward.rating import RATINGS, make_rating
-from rrm_reward.reward import SCALES, make_reward
+from rrm_reward.reward import SCALES, SHRINK, check_reward, make_reward, posterior
 from rrm_reward.types import FloatArray, Outcome, Ratings
 
 moderate = settings(max_examples=80, deadline=None)
@@ -34,17 +34,25 @@ def rated(draw: st.DrawFn) -> tuple[str, FloatArray]:
     return name, np.array(draw(st.lists(st.sampled_from([*some, np.nan]), max_size=12)), dtype=np.float64)
 
 
-def reward(scale: str, name: str, value: FloatArray, clip: float = 5.0) -> FloatArray:
-    return make_reward(scale, clip)(make_rating(name), Ratings(value, np.full_like(value, np.nan)))
+def reward(
+    scale: str, name: str, value: FloatArray, clip: float = 5.0, shrink: str = "none", stderr: float = np.nan
+) -> FloatArray:
+    return make_reward(scale, clip, shrink)(make_rating(name), Ratings(value, np.full_like(value, stderr)))
 
 
-@given(st.sampled_from(sorted(SCALES)), rated(), st.floats(0.01, 10))
+@given(
+    st.sampled_from(sorted(SCALES)),
+    rated(),
+    st.floats(0.01, 10),
+    st.sampled_from(SHRINK),
+    st.sampled_from([np.nan, 0.0, 0.2, 3.0]),
+)
 @moderate
 def test_a_better_rating_never_gets_less_and_equal_ones_get_the_same(
-    scale: str, named: tuple[str, FloatArray], clip: float
+    scale: str, named: tuple[str, FloatArray], clip: float, shrink: str, stderr: float
 ) -> None:
     name, value = named
-    rewards = reward(scale, name, value, clip)
+    rewards = reward(scale, name, value, clip, shrink, stderr)
     assert rewards.shape == value.shape
     np.testing.assert_array_equal(np.isnan(rewards), np.isnan(value))
     known = ~np.isnan(value)
@@ -115,3 +123,75 @@ def test_an_unknown_scale_is_refused_with_the_one_that_was_meant() -> None:
     with pytest.raises(ConfigError, match="did you mean zscore") as caught:
         make_reward("z_score")
     assert caught.value.key == "reward.scale"
+
+
+class TestJudgeNoise:
+    def test_a_settled_group_gets_z_scores_and_one_that_is_all_noise_next_to_nothing(self) -> None:
+        value = np.array([2.0, 0.5, -0.5, -2.0])
+        zscore = reward("zscore", "bradley_terry", value)
+        np.testing.assert_allclose(reward("decided", "bradley_terry", value, stderr=0.0), zscore)
+        noisy = reward("decided", "bradley_terry", value, stderr=20.0)
+        assert 0 < abs(noisy).max() < 0.11
+        np.testing.assert_allclose(noisy / noisy[0], value / value[0])
+
+    @given(st.lists(st.floats(-4, 4), min_size=2, max_size=12), st.floats(0.01, 5))
+    @moderate
+    def test_its_root_mean_square_is_the_root_of_the_reliability(
+        self, values: list[float], stderr: float
+    ) -> None:
+        value = np.array(values)
+        signal = float(np.mean((value - value.mean()) ** 2))
+        found = reward("decided", "bradley_terry", value, clip=100.0, stderr=stderr)
+        assert np.mean(found**2) == pytest.approx(signal / (signal + stderr**2), abs=1e-12)
+        assert found.mean() == pytest.approx(0.0, abs=1e-12)
+
+    def test_shrunk_win_rates_are_nearer_the_truth_where_the_judge_is_noisy(self) -> None:
+        rng = np.random.default_rng(0)
+        rating = make_rating("win_rate")
+        raw, shrunk = [], []
+        for _ in range(400):
+            truth = rng.normal(0.5, 0.05, 8)
+            value = truth + rng.normal(0, 0.15, 8)
+            mean, variance = posterior(rating, value, np.full(8, 0.15))
+            raw.append(np.mean((value - truth) ** 2))
+            shrunk.append(np.mean((mean - truth) ** 2))
+            assert (variance >= 0).all()
+        assert np.mean(shrunk) < 0.5 * np.mean(raw)
+
+    def test_estimates_without_error_and_posterior_means_stay_as_they_are(self) -> None:
+        value = np.array([0.1, 0.4, 1.0])
+        for name, stderr in (("win_rate", 0.0), ("bradley_terry", 0.7), ("elo", 90.0)):
+            rating = make_rating(name)
+            np.testing.assert_allclose(posterior(rating, value, np.full(3, stderr))[0], value, rtol=1e-12)
+
+    def test_advantages_of_noisy_groups_are_nearer_the_truth_than_z_scores(self) -> None:
+        """True advantages are z-scores of true strengths; groups differ in how far apart their responses are."""
+        rng = np.random.default_rng(1)
+        rate = make_rating("bradley_terry")
+        errors: dict[str, list[float]] = {"zscore": [], "decided": []}
+        for _ in range(300):
+            strength = rng.normal(0, 1.5, 8)
+            outcomes = []
+            for k in range(8):
+                i, j = k, (k + 1) % 8
+                won = rng.random() < 1 / (1 + np.exp(strength[j] - strength[i]))
+                outcomes.append(Outcome(i, j, float(won)))
+            truth = (strength - strength.mean()) / strength.std()
+            ratings = rate(8, outcomes)
+            for scale, found in errors.items():
+                found.append(float(np.mean((make_reward(scale)(rate, ratings) - truth) ** 2)))
+        assert np.mean(errors["decided"]) < 0.9 * np.mean(errors["zscore"])
+
+    def test_a_rating_without_standard_errors_is_refused_at_start_up(self) -> None:
+        check_reward("decided", "none", make_rating("bradley_terry"))
+        check_reward("natural", "none", make_rating("placement"))
+        online = make_rating("elo", options={"mode": "online"})
+        for scale, shrink, rating, key in (
+            ("decided", "none", make_rating("placement"), "reward.scale"),
+            ("natural", "stderr", online, "reward.shrink"),
+        ):
+            with pytest.raises(ConfigError) as caught:
+                check_reward(scale, shrink, rating)
+            assert caught.value.key == key
+        with pytest.raises(ConfigError, match=r"reward\.shrink"):
+            make_reward(shrink="james_stein")

@@ -14,6 +14,7 @@ Both meet in one named Ray actor, the hub, which holds the arena and the assembl
     _client.py        calls to it with a deadline each; a lost hub costs rewards, never the run
     _rewarder.py      a sample's reward as verl takes it, in training and in validation
     reward_manager.py, agent_loop.py    the two classes that verl loads
+    advantage.py      the advantage estimator ``rrm``
     exact_match.py    a rule for validation rows, for ``reward.custom_reward_function``
     check.py          everything that can be checked before a job is queued
 

@@ -135,6 +135,7 @@ def _check_trainer(config: DictConfig) -> None:
             "remax",
             "its baseline is a rollout without siblings; choose grpo or rloo",
         )
+    _check_advantages(config)
     rollouts = int(config.actor_rollout_ref.rollout.n)
     if rollouts < 2 and not OmegaConf.select(config, "trainer.val_only"):
         raise ConfigError(
@@ -171,6 +172,25 @@ def _prompts_in_flight(config: DictConfig) -> int:
             batches, float(OmegaConf.select(config, "algorithm.filter_groups.max_inflight_gen_batches") or 1)
         )
     return math.ceil(prompts * batches)
+
+
+def _check_advantages(config: DictConfig) -> None:
+    """Whoever scales rewards by their noise must not have them divided by a standard deviation again."""
+    estimator = str(config.algorithm.adv_estimator)
+    decided = OmegaConf.select(config, "rrm.reward.scale") == "decided"
+    if estimator == "rrm" and not decided:
+        raise ConfigError(
+            "rrm.reward.scale",
+            OmegaConf.select(config, "rrm.reward.scale"),
+            "algorithm.adv_estimator=rrm centres rewards and divides by nothing: set decided (docs/advantages.md)",
+        )
+    if decided and estimator == "grpo" and config.algorithm.get("norm_adv_by_std_in_grpo", True):
+        raise ConfigError(
+            "algorithm.adv_estimator",
+            estimator,
+            "it divides by the standard deviation again, which undoes rrm.reward.scale=decided: set rrm, or "
+            "algorithm.norm_adv_by_std_in_grpo=False",
+        )
 
 
 def _read_verl(node: DictConfig | None) -> VerlConfig:

@@ -16,12 +16,15 @@ class Rating(ABC):
     Attributes:
         OPTIONS: what a user may set in ``rating.options``.
         SCHEDULES: names of the schedules it is defined for, None for all.
+        POSTERIOR: whether values are means of a posterior, and standard errors its deviations; otherwise they are
+            estimates, and their errors.
         POSITION: whether it has a position term; others ignore what is believed of it.
         unit: of the values, for people.
     """
 
     OPTIONS: ClassVar[Mapping[str, Option]] = {}
     SCHEDULES: ClassVar[tuple[str, ...] | None] = None
+    POSTERIOR: ClassVar[bool] = False
     POSITION: ClassVar[bool] = False
     unit: ClassVar[str]
 
@@ -34,6 +37,11 @@ class Rating(ABC):
     @abstractmethod
     def spread(self) -> float:
         """How far above `neutral` a rating is worth a natural reward of 1; positive."""
+
+    @property
+    def knows_error(self) -> bool:
+        """Whether it gives standard errors."""
+        return True
 
     @abstractmethod
     def expected(self, value: FloatArray) -> FloatArray:

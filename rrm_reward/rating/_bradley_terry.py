@@ -37,7 +37,7 @@ class BradleyTerry(Rating):
     mode (Laplace): with m rated responses, sqrt(S_ii - prior^2 / m).
     """
 
-    POSITION = True
+    POSTERIOR = POSITION = True
     unit = "log-odds"
     neutral = 0.0
     spread = 1.0

@@ -40,7 +40,7 @@ class Elo(Rating):
     Both take the judge's position bias as the home advantage of chess: in E, Assistant 1 is rated that much higher.
     """
 
-    POSITION = True
+    POSTERIOR = POSITION = True
     unit = "Elo points"
     spread = 400.0
     OPTIONS: ClassVar = {
@@ -85,6 +85,11 @@ class Elo(Rating):
     def neutral(self) -> float:
         """The initial rating: updates and the prior keep the mean there."""
         return self.initial
+
+    @property
+    def knows_error(self) -> bool:
+        """Not online."""
+        return self.mode != "online"
 
     def expected(self, value: FloatArray) -> FloatArray:
         """1 / (1 + 10^((initial - value) / 400))."""

@@ -38,6 +38,11 @@ class Placement(Rating):
     neutral = 0.5
     spread = 0.5
 
+    @property
+    def knows_error(self) -> bool:
+        """No."""
+        return False
+
     def expected(self, value: FloatArray) -> FloatArray:
         """The value: the share of the group that the response is placed above."""
         return value

@@ -81,7 +81,7 @@ class PositionBias:
         self._drift = drift
         self._prior = prior
         self._path = None if path is None else Path(path)
-        self._saved = (time.monotonic(), 0)
+        self._saved = (-math.inf, 0)
         self._complained = False
 
     def update(self, n: int, outcomes: Sequence[Outcome]) -> None:

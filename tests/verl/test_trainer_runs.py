@@ -6,10 +6,12 @@ from what verl logged and from what the hub wrote down.
 
 from __future__ import annotations
 
+import json
 import math
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from tests.verl.assets import PROMPTS, Assets, question, validation_question
@@ -63,6 +65,16 @@ def assert_whole_groups(run: TrainerRun, steps: int = STEPS) -> None:
         assert all(math.isfinite(sample["reward"]) for sample in samples)
 
 
+def assert_advantages_are_rewards_less_their_groups_mean(run: TrainerRun) -> None:
+    """As verl logged it over all steps: the estimator `rrm` divides by nothing."""
+    rewards = [np.array([sample["reward"] for sample in samples]) for samples in run.groups().values()]
+    centred = np.concatenate([group - group.mean() for group in rewards])
+    metrics = run.step_metrics()
+    assert max(row["critic/advantages/max"] for row in metrics) == pytest.approx(centred.max(), abs=1e-3)
+    assert min(row["critic/advantages/min"] for row in metrics) == pytest.approx(centred.min(), abs=1e-3)
+    assert all(0 < np.mean(group**2) < 1 for group in rewards)
+
+
 def assert_same_prompt_stays_two_groups(run: TrainerRun) -> None:
     """Rows 0 and 1 ask the same; an epoch sees both."""
     asked = [samples[0]["query"] for samples in run.groups().values()]
@@ -71,10 +83,18 @@ def assert_same_prompt_stays_two_groups(run: TrainerRun) -> None:
 
 
 def test_reward_manager_on_verl_09(tmp_path: Path, assets: Assets, judge_process: JudgeProcess) -> None:
-    with trainer_run(tmp_path, assets, judge_process, REWARD_MANAGER) as run:
+    noise_aware = [
+        "+rrm.rating.name=bradley_terry",
+        "+rrm.reward.scale=decided",
+        "algorithm.adv_estimator=rrm",
+    ]
+    with trainer_run(tmp_path, assets, judge_process, REWARD_MANAGER, *noise_aware) as run:
         run.wait()
     assert_it_trained(run)
     assert_whole_groups(run)
+    assert_advantages_are_rewards_less_their_groups_mean(run)
+    position = json.loads((tmp_path / "checkpoints" / "rrm_position.json").read_text())
+    assert 1 <= position["groups"] <= len(run.groups())
     assert_same_prompt_stays_two_groups(run)
     assert_validation_did_not_wait(run)
 

@@ -171,7 +171,7 @@ class CPURun:
         return {
             **inherited,
             "PYTHONPATH": os.pathsep.join(paths),
-            "VERL_USE_EXTERNAL_MODULES": "recipes.miniature.verl_cpu.plugin",
+            "VERL_USE_EXTERNAL_MODULES": "recipes.miniature.verl_cpu.plugin,rrm_reward.integrations.verl.advantage",
             "VERL_PLATFORM": "cpu",
             # verl 0.9 registers its FSDP engine for named devices only; "cuda" is the one written in plain torch
             "VERL_ENGINE_DEVICE": "cuda",
