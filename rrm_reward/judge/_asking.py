@@ -13,8 +13,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import replace
+from typing import Any, NamedTuple
 
 from rrm_reward.judge._backend import Backend, BackendError, Completion, Message, Sampling
 from rrm_reward.judge._forcing import can_be_forced, ending_for, soft_verdict
@@ -27,8 +27,7 @@ from rrm_reward.types import NoVerdict, Verdict, Vote
 ERROR = Verdict(None, NoVerdict.ERROR)
 
 
-@dataclass(frozen=True, slots=True)
-class Question:
+class Question(NamedTuple):
     """One order of one comparison.
 
     Attributes:
@@ -103,22 +102,26 @@ class Asker:
             draw = attempt * self._k + first
             self._counts.calls += missing
             self._counts.reasks += missing if attempt else 0
-            came = await self._draw(question, attempt, draw, missing)
+            if self._store is None:
+                came = await self._request(question, attempt, draw, missing)
+            else:
+                came = await self._recall(self._store, question, attempt, draw, missing)
             votes += came
-            votes += [Vote(question.a_first, ERROR)] * (missing - len(came))
-            if not came:
-                break
-            missing -= sum(vote.share_for_i is not None for vote in came)
-            if not missing or enough(votes):
+            if len(came) < missing:
+                votes += [Vote(question.a_first, ERROR)] * (missing - len(came))
+            for vote in came:
+                if vote.verdict.choice is not None or vote.soft is not None:
+                    missing -= 1
+            if not missing or not came or enough(votes):
                 break
         return votes
 
-    async def _draw(self, question: Question, attempt: int, first: int, n: int) -> list[Vote]:
-        """At most n votes, from the store or from one request; those of a failed request are left out."""
-        if self._store is None:
-            return await self._request(question, attempt, first, n)
-        key = self._store.key(question.messages, question.seed if self._request_seed else None)
-        known = await self._store.get(key, first, n)
+    async def _recall(
+        self, store: VerdictStore, question: Question, attempt: int, first: int, n: int
+    ) -> list[Vote]:
+        """At most n votes, from the store, and the rest by one request."""
+        key = store.key(question.messages, question.seed if self._request_seed else None)
+        known = await store.get(key, first, n)
         votes = [replace(vote, i_first=question.a_first) for vote in known.values()]
         for vote in votes:
             self._counts.recalled(vote)
@@ -126,26 +129,21 @@ class Asker:
         if fresh:
             came = await self._request(question, attempt, fresh[0], len(fresh))
             # Durable before anybody acts on it: what was paid for is never paid for again.
-            await self._store.put(key, zip(fresh, came, strict=False))
+            await store.put(key, zip(fresh, came, strict=False))
             votes += came
         return votes
 
     async def _request(self, question: Question, attempt: int, first: int, n: int) -> list[Vote]:
+        """At most n votes; those of a failed request are left out."""
         sampling = self._sampling
         if self._request_seed:
             # 31 bits: what every server's integer type holds, with room for n seeds in a row.
             seed = derive_seed(question.seed, "request", int(question.a_first), attempt) >> 33
             sampling = replace(sampling, seed=seed + first - attempt * self._k)
         completions = await self._complete(question.messages, n, sampling)
-        votes, forced = [], []
-        for index, completion in enumerate(completions):
-            votes.append(self._read(completion, question.a_first))
-            if self._force and can_be_forced(completion, votes[-1].verdict):
-                forced.append(index)
-        if forced:
-            soft = await asyncio.gather(*(self._forced(completions[index]) for index in forced))
-            for index, p in zip(forced, soft, strict=True):
-                votes[index] = replace(votes[index], soft=p)
+        votes = [self._read(completion, question.a_first) for completion in completions]
+        if self._force:
+            votes = await self._force_all(votes, completions)
         for vote, completion in zip(votes, completions, strict=True):
             if vote.soft is None:
                 self._alarm.heard(completion, vote.verdict)
@@ -173,6 +171,16 @@ class Asker:
             self._counts.errors += n - len(completions)
             self._alarm.failed(self._counts.errors, f"{len(completions)} of {n} completions came back")
         return completions[:n]
+
+    async def _force_all(self, votes: Sequence[Vote], completions: Sequence[Completion]) -> list[Vote]:
+        """The votes, those that can be forced with what came of it."""
+
+        async def forced(vote: Vote, completion: Completion) -> Vote:
+            if not can_be_forced(completion, vote.verdict):
+                return vote
+            return replace(vote, soft=await self._forced(completion))
+
+        return list(await asyncio.gather(*map(forced, votes, completions)))
 
     async def _forced(self, completion: Completion) -> float | None:
         """Probability of Assistant 1 by `_forcing`; None, counted, where there is none to be had."""

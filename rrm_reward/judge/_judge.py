@@ -229,7 +229,9 @@ class Judge:
             ballot = self._ballots[a_first]
             questions = [
                 Question(
-                    build_messages(fitted.query, *((fitted.a, fitted.b) if order else (fitted.b, fitted.a))),
+                    build_messages(fitted.query, fitted.a, fitted.b)
+                    if order
+                    else build_messages(fitted.query, fitted.b, fitted.a),
                     order,
                     seed,
                 )

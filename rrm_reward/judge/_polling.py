@@ -43,16 +43,23 @@ class Polling:
             ballot: the rules of the match.
             questions: one for each of its orders.
         """
-        if self._early_stop == "race" and ballot.k > 1:
+        if ballot.k > 1 and self._early_stop == "race":
             return await self._race(ballot, questions)
+        if ballot.k > 1 and self._early_stop == "waves":
+            return await self._waves(ballot, questions), 0
+        if len(questions) == 1:
+            return await self._asker.ask(questions[0], 0, ballot.k, ballot.decided), 0
+        return await self._wave(ballot, questions, (), 0, ballot.k), 0
+
+    async def _waves(self, ballot: Ballot, questions: Sequence[Question]) -> list[Vote]:
         votes: list[Vote] = []
         asked = 0
         while asked < ballot.k and not ballot.decided(votes):
-            more = ballot.wave(votes, asked) if self._early_stop == "waves" else ballot.k
+            more = ballot.wave(votes, asked)
             votes += await self._wave(ballot, questions, votes, asked, more)
             asked += more
         self._counts.spared += (ballot.k - asked) * len(questions)
-        return votes, 0
+        return votes
 
     async def _wave(
         self, ballot: Ballot, questions: Sequence[Question], votes: Sequence[Vote], first: int, n: int
@@ -64,8 +71,7 @@ class Polling:
             return ballot.decided((*earlier, *own))
 
         asks = [self._asker.ask(question, first, n, enough) for question in questions]
-        halves = [await asks[0]] if len(asks) == 1 else await asyncio.gather(*asks)
-        return [vote for half in halves for vote in half]
+        return [vote for half in await asyncio.gather(*asks) for vote in half]
 
     async def _race(self, ballot: Ballot, questions: Sequence[Question]) -> tuple[list[Vote], int]:
         votes: list[Vote] = []
