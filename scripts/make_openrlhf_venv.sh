@@ -2,8 +2,8 @@
 # make_openrlhf_venv.sh PYTHON VENV PINS: OpenRLHF on a CPU, with vLLM's CPU build.
 #
 # PINS holds every package that installs as it is. Two of OpenRLHF's requirements do not build without CUDA, and of both
-# only Python code is wanted on a CPU: they are unpacked from their source packages (deepspeed compiles its optimizer
-# when it is first used). And OpenRLHF 0.10.1, the last one with flat flags, lies beside the environment's own, in
+# only Python code is wanted on a CPU: they are unpacked from their source packages. And
+# OpenRLHF 0.10.1, the last one with flat flags, lies beside the environment's own, in
 # VENV/openrlhf-0.10.1, for the tests of its contract.
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)

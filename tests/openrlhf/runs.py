@@ -135,12 +135,7 @@ def train(folder: Path, assets: Assets, judge: str, *further: str, openrlhf: str
                 *(f"--train.agent_func_path={agent}", *further),
             ],
             cwd=folder,
-            env=environment(
-                ROOT / "tests/openrlhf/cpu",
-                **_ON_CPU,
-                # DeepSpeed compiles its optimizer once for all runs on this machine
-                TORCH_EXTENSIONS_DIR=str(ROOT / ".venv-openrlhf/torch_extensions"),
-            ),
+            env=environment(ROOT / "tests/openrlhf/cpu", **_ON_CPU),
             stdout=log,
             stderr=subprocess.STDOUT,
             start_new_session=True,

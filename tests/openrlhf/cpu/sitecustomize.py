@@ -5,11 +5,12 @@ trainer, in Ray's workers and in vLLM's. It does nothing unless ``RRM_TEST_OPENR
 
 OpenRLHF writes ``torch.cuda`` where it means "the device". So the source of each of its modules is read with a few
 phrases replaced (`PHRASES`), as it is imported; files stay as they are, no other package is touched, and no compiled
-file is written or read. Two things need more than a phrase (`ADDITIONS`):
+file is written or read. Some things need more than a phrase (`ADDITIONS`):
 
 - weights go from the trainer to vLLM by NCCL; here the same group sends them as objects over its TCP store;
 - vLLM's CPU build packs linear weights for oneDNN when a model is loaded and drops the plain ones, so that weights
-  cannot be loaded again; here it keeps them plain.
+  cannot be loaded again; here it keeps them plain;
+- DeepSpeed would compile an Adam and an all-reduce for CPUs, two minutes each; here it takes PyTorch's.
 
 What stays as users run it: the command line, all of the trainer's logic, Ray's actors, DeepSpeed's engine, vLLM's
 engine, and how executors are loaded and called.
@@ -33,9 +34,18 @@ PHRASES = (
     ("torch.cuda.set_device(local_rank)", "None"),
     ('device="cuda"', 'device="cpu"'),
     ('init_device_mesh(\n            "cuda"', 'init_device_mesh(\n            "cpu"'),
+    (
+        'ds_config["optimizer"] = optim_config',
+        'ds_config["optimizer"] = {**optim_config, "params": {**optim_config["params"], "torch_adam": True}}',
+    ),
 )
 
 ADDITIONS = {
+    "openrlhf.utils.deepspeed.deepspeed": """
+import deepspeed.comm.torch
+
+deepspeed.comm.torch.build_shm_op = lambda: None
+""",
     "openrlhf.utils.distributed_util": """
 def stateless_init_process_group(master_address, master_port, rank, world_size, device):
     from vllm.distributed.utils import StatelessProcessGroup
