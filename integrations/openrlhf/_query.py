@@ -114,6 +114,8 @@ def reference_in(label: Any) -> str | None:
     A label is a text, or verl's ``reward_model`` with its ``ground_truth``: `rrm-reward data` writes such rows.
     """
     answer = label.get("ground_truth") if isinstance(label, Mapping) else label
+    if isinstance(answer, list):
+        return None
     return str(answer) if answer is not None and str(answer).strip() else None
 
 

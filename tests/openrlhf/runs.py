@@ -22,7 +22,7 @@ from tests.openrlhf.assets import Assets
 from tests.openrlhf.environment import PYTHON, ROOT, environment
 
 PROMPTS_A_STEP, ROLLOUTS = 4, 4
-PATIENCE = 900
+PATIENCE = 600
 """Seconds for a whole run on a loaded machine."""
 
 _STEP = re.compile(r"Global step (\d+): (\{.*\})")
