@@ -121,16 +121,17 @@ class Asker:
     ) -> list[Vote]:
         """At most n votes, from the store, and the rest by one request."""
         key = store.key(question.messages, question.seed if self._request_seed else None)
-        known = await store.get(key, first, n)
-        votes = [replace(vote, i_first=question.a_first) for vote in known.values()]
-        for vote in votes:
-            self._counts.recalled(vote)
-        fresh = [draw for draw in range(first, first + n) if draw not in known]
-        if fresh:
-            came = await self._request(question, attempt, fresh[0], len(fresh))
-            # Durable before anybody acts on it: what was paid for is never paid for again.
-            await store.put(key, zip(fresh, came, strict=False))
-            votes += came
+        async with store.turn(key, first):
+            known = await store.get(key, first, n)
+            votes = [replace(vote, i_first=question.a_first) for vote in known.values()]
+            for vote in votes:
+                self._counts.recalled(vote)
+            fresh = [draw for draw in range(first, first + n) if draw not in known]
+            if fresh:
+                came = await self._request(question, attempt, fresh[0], len(fresh))
+                # Durable before anybody acts on it: what was paid for is never paid for again.
+                await store.put(key, zip(fresh, came, strict=False))
+                votes += came
         return votes
 
     async def _request(self, question: Question, attempt: int, first: int, n: int) -> list[Vote]:

@@ -27,6 +27,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from weakref import WeakValueDictionary
 
 from rrm_reward.config import JudgeConfig
 from rrm_reward.errors import ConfigError
@@ -98,6 +99,7 @@ class VerdictStore:
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._database: sqlite3.Connection | None = None
         self._thread: threading.Thread | None = None
+        self._turns: WeakValueDictionary[tuple[bytes, int], asyncio.Lock] = WeakValueDictionary()
         self._until_tidy = _TIDY_EVERY
         self._failed = False
 
@@ -147,6 +149,13 @@ class VerdictStore:
         if seed is not None:
             digest.update(seed.to_bytes(16, "big", signed=True))
         return digest.digest()
+
+    def turn(self, key: bytes, first: int) -> asyncio.Lock:
+        """To be held while these draws are looked up and asked for: who wants the same meanwhile finds the answer."""
+        lock = self._turns.get((key, first))
+        if lock is None:
+            lock = self._turns[key, first] = asyncio.Lock()
+        return lock
 
     async def get(self, key: bytes, first: int, n: int) -> dict[int, Vote]:
         """Stored votes by draw, of draws [first, first + n); their `i_first` means nothing."""

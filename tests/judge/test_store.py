@@ -18,6 +18,7 @@ from rrm_reward.judge import BackendError, Judge, VerdictStore
 from rrm_reward.types import NoVerdict, Verdict, Vote
 from tests.judge.test_judge import NONE, TWO, Scripted
 from tests.support.loopback_judge import Faults, LoopbackJudge
+from tests.support.waiting import until
 
 GOOD, BAD = "quality=0.9", "quality=0.1"
 
@@ -196,3 +197,23 @@ async def test_a_race_stores_each_vote_and_draws_none_twice(tmp_path: Path) -> N
             async with judging(server, tmp_path / "store", **settings) as judge:
                 assert (await judge.compare("q", GOOD, BAD)).p == 1.0
         assert server.counts["requests"] == 3
+
+
+async def test_the_same_question_asked_at_the_same_time_is_paid_once(tmp_path: Path) -> None:
+    async with LoopbackJudge(latency=0.05) as server, judging(server, tmp_path / "store") as judge:
+        judgments = await asyncio.gather(*(judge.compare("q", GOOD, BAD) for _ in range(8)))
+        assert server.counts["requests"] == 1
+    assert [judgment.p for judgment in judgments] == [1.0] * 8
+    assert judge.counts.stored == 7
+
+
+async def test_who_waits_for_the_answer_to_a_question_that_is_cancelled_asks_it_himself(
+    tmp_path: Path,
+) -> None:
+    async with LoopbackJudge(latency=0.2) as server, judging(server, tmp_path / "store") as judge:
+        first = asyncio.create_task(judge.compare("q", GOOD, BAD))
+        await until(lambda: server.in_flight == 1)
+        second = asyncio.create_task(judge.compare("q", GOOD, BAD))
+        await asyncio.sleep(0)
+        first.cancel()
+        assert (await second).p == 1.0
