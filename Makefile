@@ -9,7 +9,7 @@ export PYTHONUNBUFFERED = 1
 # A dozen processes of a run import the same modules: compile each once.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test test-fast test-trainers lint format requirements checkpoints bench clean
+.PHONY: demo test test-fast test-trainers lint format requirements checkpoints bench bench-ranking clean
 
 demo: .venv/.ready
 	.venv/bin/python -m recipes.miniature.demo --seed $(SEED) --judge $(JUDGE) --out $(OUT)
@@ -33,6 +33,13 @@ format: .venv/.ready
 
 bench: .venv/.ready
 	.venv/bin/python -m benchmarks.overhead
+
+# Fills in what is missing in benchmarks/data (20 minutes from nothing) and writes docs/ranking.md from it.
+bench-ranking: .venv/.ready
+	test -e benchmarks/data/adaptive_rank.json || \
+		.venv/bin/python -m benchmarks.adaptive_rank --json benchmarks/data/adaptive_rank.json
+	.venv/bin/python -m benchmarks.ranking
+	.venv/bin/python -m benchmarks.ranking --report
 
 # Remakes the committed checkpoints of the miniature (base policy and RRM).
 checkpoints: .venv/.ready

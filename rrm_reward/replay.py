@@ -118,7 +118,7 @@ class _Rules:
         name = chosen.name or default_rating(tournament.name)
         check_rating(name, chosen.options, schedule=tournament.name)
         self._rating: Rating = make_rating(name, seed=config.seed, options=chosen.options)
-        self._reward: Reward = make_reward(config.reward.scale, config.reward.clip)
+        self._reward: Reward = make_reward(config.reward.scale, config.reward.clip, config.reward.shrink)
         self._position: PositionBias | None = position_bias(name, chosen.options, **asdict(config.position))
 
     def replay(self, group: LoggedGroup) -> Replayed:

@@ -140,7 +140,7 @@ class Adaptive(Schedule):
             return []
         lead = np.array([self._lead[slot] for slot in self._slot])
         information = self._information()
-        before = information.left
+        before = information.variance
         chosen: list[tuple[int, int]] = []
         for _ in range(count):
             # Whoever was Assistant 1 less often is so now, as long as there is such a match.
@@ -159,7 +159,7 @@ class Adaptive(Schedule):
             lead[a] += 1
             lead[b] -= 1
             chosen.append((a, b))
-        return [] if self._is_settled(before - information.left, here) else chosen
+        return [] if self._is_settled(before - information.variance, here) else chosen
 
     def _information(self) -> Information:
         """Where the group stands after all its rounds."""

@@ -1,16 +1,21 @@
-"""What a match would tell: the expected reduction of the ratings' posterior variance.
+"""What a match would tell about the ratings.
 
-The ratings that advantages are made of are strengths less their mean. Given what was played, strengths and position
-term have a Laplace posterior with covariance S (`rating._strength`). One more comparison with direction
-c = e_i - e_j + order e_b and curvature w = q (1 - q) makes it S - w S c c' S / (1 + w c'Sc) (Sherman and Morrison
-1950), so the summed variance of the centred strengths falls by
+Advantages are made of strengths less their mean, and it matters most who is above whom. Given what was played,
+strengths and position term have a Laplace posterior with covariance S (`rating._strength`). A match has the direction
+c = e_i - e_j + order e_b and the curvature w = q (1 - q); played, it leaves S - w S c c' S / (1 + w c'Sc) (Sherman and
+Morrison 1950), whoever wins. What falls is
 
-    gain = w |C S c|^2 / (1 + w c'Sc),        C = centring of the strengths
+    uncertainty U = sum over pairs of  W_kl Var(s_k - s_l)  =  tr(L S),
+    gain of a match = w c'S L S c / (1 + w c'Sc)
 
-whoever wins. It is also the expected squared change of the centred ratings by that match (law of total variance), so
-what a round can still gain bounds how far the advantages can still be expected to move. q is the predictive
-probability, the logistic averaged over the posterior of the margin (MacKay 1992, eq. 10), so that a pair of which
-little is known counts as open.
+with L the Laplacian of the weights W. With equal weights 1/n, U is the summed variance of the strengths less their
+mean, and the gain the expected squared change of those by the match (law of total variance). For the choice of matches
+W_kl is the posterior density of s_k = s_l: how likely a small change of the difference turns the two round. Pairs that
+are far apart need not be known better than that. (Against equal weights, with 300 simulated groups of 8, this brought
+0.01 to 0.02 of tau and no less correlation.)
+
+q is the predictive probability, the logistic averaged over the posterior of the margin (MacKay 1992, eq. 10), so that a
+pair of which little is known counts as open.
 """
 
 from __future__ import annotations
@@ -38,20 +43,21 @@ class Information:
         self._order = order
         strength = posterior.strength
         self._margin = strength[:, None] - strength[None, :] + order * posterior.position.mean
-        self._covariance = posterior.covariance.copy()
-        centred = self._covariance[:n] - self._covariance[:n].mean(axis=0)
-        # Of every match with direction c, shape (n, n): c'Sc and |C S c|^2.
-        self._variance = self._quadratic(self._covariance)
-        self._reach = self._quadratic(centred.T @ centred)
+        self._covariance = s = posterior.covariance.copy()
+        self._metric = np.zeros((n + 1, n + 1))
+        self._metric[:n, :n] = _contested(strength, s[:n, :n])
+        # Of every match with direction c, shape (n, n): c'Sc and c'S L S c.
+        self._variance = self._quadratic(s)
+        self._reach = self._quadratic(s @ self._metric @ s)
 
     @property
-    def left(self) -> float:
-        """Summed variance of the centred strengths."""
+    def variance(self) -> float:
+        """Summed variance of the strengths less their mean."""
         s = self._covariance[: self._n, : self._n]
         return float(np.trace(s) - s.sum() / self._n)
 
     def gains(self) -> FloatArray:
-        """Expected gain of every match, shape (n, n): the row is the first response. The diagonal means nothing."""
+        """Gain of every match, shape (n, n): the row is the first response. The diagonal means nothing."""
         weight = self._weights()
         gains: FloatArray = weight * self._reach / (1 + weight * self._variance)
         return gains
@@ -63,12 +69,9 @@ class Information:
         weight = float(self._weights(i, j))
         scale = weight / (1 + weight * float(self._variance[i, j]))
         seen = self._linear(along)
-        centred = along - along[:-1].mean()
-        centred[-1] = 0.0
-        # |C S c - scale C along (along'c)|^2, multiplied out
-        self._reach += (
-            scale * seen * (scale * float(centred @ centred) * seen - 2 * self._linear(s @ centred))
-        )
+        felt = self._metric @ along
+        # c'S L S c with S less scale along along', multiplied out
+        self._reach += scale * seen * (scale * float(along @ felt) * seen - 2 * self._linear(s @ felt))
         self._variance -= scale * seen**2
         s -= np.outer(along, scale * along)
 
@@ -91,3 +94,15 @@ class Information:
     def _weights(self, i: int | slice = slice(None), j: int | slice = slice(None)) -> FloatArray:
         q = sigmoid(self._margin[i, j] / np.sqrt(1 + _PI_8 * self._variance[i, j]))
         return np.asarray(q * (1 - q), dtype=np.float64)
+
+
+def _contested(strength: FloatArray, covariance: FloatArray) -> FloatArray:
+    """Laplacian of the pairs' weights, shape (n, n), with a trace of n - 1 as equal weights 1/n would have."""
+    n = len(strength)
+    variance = np.diag(covariance)
+    spread = variance[:, None] + variance[None, :] - 2 * covariance + np.eye(n)
+    weight = np.exp(-((strength[:, None] - strength[None, :]) ** 2) / (2 * spread)) / np.sqrt(spread)
+    np.fill_diagonal(weight, 0.0)
+    laplacian = np.diag(weight.sum(axis=1)) - weight
+    # Never 0: the prior keeps every difference uncertain. Tiny weights of a group far apart are scaled up all the same.
+    return np.asarray(laplacian * ((n - 1) / max(np.trace(laplacian), 1e-300)), dtype=np.float64)

@@ -64,9 +64,20 @@ def test_gains_are_what_a_fresh_inverse_says_also_after_matches_were_chosen(
     free = n + (deviation > CERTAIN)
     precision = np.linalg.inv(posterior.covariance[:free, :free])
     centre = np.eye(n) - 1 / n
+    weights = np.zeros((n, n))
+    for k, m in itertools.combinations(range(n), 2):
+        sd = math.sqrt(
+            (posterior.covariance[k] - posterior.covariance[m]) @ (np.eye(n + 1)[k] - np.eye(n + 1)[m])
+        )
+        z = (posterior.strength[k] - posterior.strength[m]) / sd
+        weights[k, m] = weights[m, k] = math.exp(-z * z / 2) / sd
+    weights *= (n - 1) / weights.sum()
 
     def left() -> float:
-        return float(np.trace(centre @ np.linalg.inv(precision)[:n, :n] @ centre))
+        s = np.linalg.inv(precision)[:n, :n]
+        return sum(
+            weights[k, m] * (s[k, k] + s[m, m] - 2 * s[k, m]) for k, m in itertools.combinations(range(n), 2)
+        )
 
     def direction(i: int, j: int) -> FloatArray:
         c = np.zeros(n + 1)
@@ -81,7 +92,8 @@ def test_gains_are_what_a_fresh_inverse_says_also_after_matches_were_chosen(
         return float(q * (1 - q))
 
     for _ in range(3):
-        assert information.left == pytest.approx(left(), abs=1e-8)
+        covariance = np.linalg.inv(precision)[:n, :n]
+        assert information.variance == pytest.approx(np.trace(centre @ covariance @ centre), abs=1e-8)
         gains, before = information.gains(), left()
         for i, j in itertools.permutations(range(n), 2):
             c = direction(i, j)

@@ -1,0 +1,234 @@
+"""``docs/ranking.md`` and its plots, from the rows of `benchmarks.ranking` and `benchmarks.adaptive_rank`."""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks._simulated import ADAPTIVE, JUDGES, ROUND_ROBIN, Design
+
+DOCS = Path(__file__).parents[1] / "docs"
+THROUGH_RANK = Path(__file__).parent / "data" / "adaptive_rank.json"
+Row = dict[str, Any]
+
+LINES = (
+    ADAPTIVE,
+    ROUND_ROBIN,
+    Design("round_robin", "win_rate"),
+    Design("swiss", "bradley_terry", True, "most"),
+    Design("knockout", "bradley_terry", True, "consolation"),
+    Design("anchor", "bradley_terry", True, "most"),
+)
+"""What the plots show of all that was run."""
+
+_HEAD = """# Which schedule, at which budget
+
+Everything here is written by `python -m benchmarks.ranking --report` (`make bench-ranking`) from `benchmarks/data/`.
+Judges are formulas: Assistant 1 wins if q1 - q2 + bias + effect of the pair + N(0, noise) >= 0, qualities uniform on
+[0, 1]. What a real RRM errs like is somewhere among them.
+
+| judge | bias | noise | effect of the pair | missing |
+|---|---|---|---|---|
+"""
+
+_MEASURES = """
+*tau*: Kendall's, ties count 0. *correlation*: of advantages with the true qualities. *top-1*: how often the best
+response is rated best. *learnt*: the position term is learnt over the groups of the cell, from nothing. ± is one
+standard error over groups. All designs of a cell judge the same groups and hear the same verdict on the same ordered
+pair, so that differences are paired.
+"""
+
+
+def write(rows: list[Row], docs: Path = DOCS) -> None:
+    """Write the page and the plots.
+
+    Raises:
+        SystemExit: there are no rows yet.
+    """
+    if not rows:
+        raise SystemExit("no rows yet: run python -m benchmarks.ranking first")
+    parts = [_HEAD + "\n".join(_judge(name) for name in JUDGES) + "\n" + _MEASURES]
+    parts += [_recommendation(rows), _against_round_robin(rows), _through_rank(), _plots(rows, docs)]
+    parts += [_table(rows, n) for n in sorted({row["n"] for row in rows})]
+    (docs / "ranking.md").write_text("\n".join(filter(None, parts)))
+
+
+def _judge(name: str) -> str:
+    judge = JUDGES[name]
+    effect = []
+    if judge.intransitive:
+        effect.append(f"N(0, {judge.intransitive}), the same whenever it is asked")
+    if judge.length:
+        effect.append(f"N(0, {judge.length}) for each response: its length")
+    return f"| {name} | {judge.bias} | {judge.noise} | {', '.join(effect) or '-'} | {judge.missing:.0%} |"
+
+
+def _means(rows: list[Row]) -> dict[tuple[int, int, str], Row]:
+    """Over the judges, by (n, budget, design): tau, its error, correlation, top-1, calls, number of judges."""
+    cells: dict[tuple[int, int, str], list[Row]] = defaultdict(list)
+    for row in rows:
+        cells[row["n"], row["budget"], row["design"]].append(row)
+    return {
+        key: {
+            "tau": float(np.mean([r["tau"][0] for r in found])),
+            "error": float(np.sqrt(sum(r["tau"][1] ** 2 for r in found)) / len(found)),
+            "correlation": float(np.mean([r["correlation"][0] for r in found])),
+            "top": float(np.mean([r["top"][0] for r in found])),
+            "calls": float(np.mean([r["calls"] for r in found])),
+            "judges": len(found),
+        }
+        for key, found in cells.items()
+    }
+
+
+def _recommendation(rows: list[Row]) -> str:
+    means = _means(rows)
+    text = [
+        "## What we recommend\n",
+        "Best and second by mean tau over the judges, of what plays within the budget (calls a group):\n",
+        "| n | budget | best | tau | second | tau | round robin, win rate |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for n, budget in sorted({(row["n"], row["budget"]) for row in rows}):
+        found = sorted(
+            ((m["tau"], m["error"], d) for (k, b, d), m in means.items() if (k, b) == (n, budget)),
+            reverse=True,
+        )
+        (tau, error, best), (tau2, error2, second) = found[:2]
+        plain = means[n, budget, Design("round_robin", "win_rate").name]["tau"]
+        text.append(
+            f"| {n} | {budget} | {best} | {tau:.3f} ± {error:.3f} | {second} | {tau2:.3f} ± {error2:.3f} "
+            f"| {plain:.3f} |"
+        )
+    return "\n".join(text) + "\n\n" + (Path(__file__).parent / "_ranking_advice.md").read_text()
+
+
+def _against_round_robin(rows: list[Row]) -> str:
+    """Paired differences of adaptive to the round robin with the same rating, counted honestly."""
+    compared = [row for row in rows if row["design"] == ADAPTIVE.name]
+    ties = [row for row in compared if row["budget"] <= row["n"]]  # up to a ring both ask the same
+    real = [row for row in compared if row["budget"] > row["n"]]
+    better = [row for row in real if row["vs"][0] > 2 * row["vs"][1]]
+    worse = [row for row in real if row["vs"][0] < -2 * row["vs"][1]]
+    lowest = min(real, key=lambda row: row["vs"][0] - 2 * row["vs"][1])
+    smallest = min(real, key=lambda row: row["vs"][0])
+    undecided = [row for row in real if row not in better and row not in worse]
+
+    def said(row: Row) -> str:
+        return f"{row['judge']}, n = {row['n']}, budget {row['budget']}: {row['vs'][0]:+.3f} ± {row['vs'][1]:.3f}"
+
+    mean = float(np.mean([row["vs"][0] for row in real]))
+    low, chance = lowest["vs"][0] - 2 * lowest["vs"][1], 0.025 * len(real)
+    text = [
+        "## adaptive against the round robin of the same budget and rating\n",
+        f"{len(compared)} cells, paired by group. In {len(ties)} both asked exactly the same (budgets up to a ring): a",
+        f"tie by construction. Of the other {len(real)}, adaptive is better by more than two standard errors in",
+        f"{len(better)}, worse in {len(worse)}, and in {len(undecided)} the difference is smaller than that.",
+        "The mean difference of tau",
+        f'over the {len(real)} is {mean:+.3f}. "No difference found" is not "no difference": the smallest estimate is',
+        f"{said(smallest)}; the lowest lower limit of a 95 % interval",
+        f"is {low:+.3f} ({said(lowest)}). Of {len(real)} comparisons of equals,",
+        f"about {chance:.0f} would look worse by chance.\n",
+    ]
+    if worse:
+        text += ["Worse by more than two standard errors:\n", *(f"- {said(row)}" for row in worse), ""]
+    text += ["| n | budget | cells | better | worse | neither | mean difference of tau | lowest 95 % limit |"]
+    text += ["|---|---|---|---|---|---|---|---|"]
+    for n, budget in sorted({(row["n"], row["budget"]) for row in real}):
+        cell = [row for row in real if (row["n"], row["budget"]) == (n, budget)]
+        up = sum(row in better for row in cell)
+        down = sum(row in worse for row in cell)
+        low = min(row["vs"][0] - 2 * row["vs"][1] for row in cell)
+        text.append(
+            f"| {n} | {budget} | {len(cell)} | {up} | {down} | {len(cell) - up - down} | "
+            f"{np.mean([row['vs'][0] for row in cell]):+.3f} | {low:+.3f} |"
+        )
+    return "\n".join(text) + "\n"
+
+
+def _through_rank() -> str:
+    if not THROUGH_RANK.exists():
+        return ""
+    record = json.loads(THROUGH_RANK.read_text())
+    text = [
+        "## Through `rrm-reward rank` and HTTP\n",
+        "400 groups of 8, Assistant 1 wins if q1 - q2 + bias + N(0, 0.2) >= 0. The whole way: file, command line,",
+        "loopback server, verdicts, ratings, file; the position bias is learnt on the way.",
+        f"`{record['command']}`, {record['date']}.\n",
+        "| bias | schedule | rating | position | budget | calls a group | tau | correlation |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for row in record["rows"]:
+        tau = f"{row['tau']:.3f} ± {row['tau_error']:.3f}"
+        shown = (
+            row["bias"],
+            row["schedule"],
+            row["rating"],
+            "learnt" if row["position"] else "none",
+            row["budget"],
+        )
+        text.append(
+            "| "
+            + " | ".join(map(str, (*shown, f"{row['calls']:.2f}", tau, f"{row['correlation']:.3f}")))
+            + " |"
+        )
+    return "\n".join(text) + "\n"
+
+
+def _plots(rows: list[Row], docs: Path) -> str:
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    shown = []
+    for n in sorted({row["n"] for row in rows} & {8, 16, 32}):
+        figure, axes = pyplot.subplots(2, 3, figsize=(12, 7), sharex=True, sharey=True)
+        for axis, judge in zip(axes.flat, JUDGES, strict=True):
+            for design in LINES:
+                found = sorted(
+                    (row["calls"], *row["tau"])
+                    for row in rows
+                    if (row["n"], row["judge"], row["design"]) == (n, judge, design.name)
+                )
+                if found:
+                    calls, tau, error = np.array(found).T
+                    axis.errorbar(calls, tau, 2 * error, marker=".", linewidth=1, label=design.name)
+            axis.set_title(judge)
+            axis.set_xscale("log", base=2)
+            axis.grid(alpha=0.3)
+        for axis in axes[1]:
+            axis.set_xlabel("judge calls a group")
+        for axis in axes[:, 0]:
+            axis.set_ylabel("Kendall tau (bars: 95 %)")
+        axes[0, 0].legend(fontsize=7)
+        figure.suptitle(f"Groups of {n}")
+        figure.tight_layout()
+        name = f"ranking_{n}.png"
+        figure.savefig(docs / name, dpi=80)
+        pyplot.close(figure)
+        shown.append(f"![tau by judge calls, groups of {n}]({name})\n")
+    return "\n".join(shown)
+
+
+def _table(rows: list[Row], n: int) -> str:
+    means = _means(rows)
+    groups = sorted({row["groups"] for row in rows if row["n"] == n})
+    text = [
+        f"## Groups of {n}\n",
+        f"Means over the judges, {'/'.join(map(str, groups))} groups each. By judge: benchmarks/data/ranking.jsonl.\n",
+        "| budget | design | calls | tau | correlation | top-1 |",
+        "|---|---|---|---|---|---|",
+    ]
+    for budget in sorted({row["budget"] for row in rows if row["n"] == n}):
+        found = [(m, d) for (k, b, d), m in means.items() if (k, b) == (n, budget)]
+        for m, design in sorted(found, key=lambda item: -item[0]["tau"]):
+            text.append(
+                f"| {budget} | {design} | {m['calls']:.1f} | {m['tau']:.3f} ± {m['error']:.3f} | "
+                f"{m['correlation']:.3f} | {m['top']:.2f} |"
+            )
+    return "\n".join(text) + "\n"

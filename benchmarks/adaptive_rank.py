@@ -1,0 +1,104 @@
+"""How well the installed ``rrm-reward rank`` orders responses, by the number of judge calls it may spend.
+
+A loopback server judges 400 groups of 8 as `shared/notes/peers.md` has it: Assistant 1 wins if
+q1 - q2 + bias + N(0, 0.2) >= 0, qualities uniform on [0, 1]. Every figure goes the whole way: file, command line, HTTP,
+verdicts, ratings, file. The position bias is learnt on the way, from nothing, unless the row says otherwise.
+
+    python -m benchmarks.adaptive_rank            # a table; `make bench-ranking` runs it too
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks import results
+from benchmarks.ranking import kendall_tau, mean_and_error
+from tests.support.running_judge import running_judge
+
+ROWS = (
+    # schedule, rating, budget, position is learnt
+    ("round_robin", "win_rate", 28, False),
+    ("round_robin", "bradley_terry", 28, True),
+    ("round_robin", "bradley_terry", 16, True),
+    ("adaptive", "bradley_terry", 16, True),
+    ("adaptive", "bradley_terry", 24, True),
+    ("adaptive", "bradley_terry", 28, True),
+    ("adaptive", "bradley_terry", 28, False),
+    ("adaptive", "bradley_terry", 56, True),
+)
+
+FAIR_ROWS = tuple(row for row in ROWS if row[2] in (16, 28))
+"""Without a bias: is the term harmless?"""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--groups", type=int, default=400)
+    parser.add_argument("--responses", type=int, default=8)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--json", metavar="OUT", help="write the rows there too, as they come")
+    arguments = parser.parse_args()
+    draw = random.Random(f"qualities {arguments.seed}")
+    qualities = [[draw.random() for _ in range(arguments.responses)] for _ in range(arguments.groups)]
+    rows = []
+    print("| bias | schedule | rating | position | budget | calls a group | tau | correlation |")
+    print("|---|---|---|---|---|---|---|---|")
+    with tempfile.TemporaryDirectory() as folder:
+        source = Path(folder) / "in.jsonl"
+        with source.open("w") as file:
+            for k, group in enumerate(qualities):
+                responses = [f"response {i}: quality={q:.6f}" for i, q in enumerate(group)]
+                file.write(json.dumps({"id": k, "query": f"query {k}", "responses": responses}) + "\n")
+        for bias in (0.3, 0.0):
+            for schedule, rating, budget, learn in ROWS if bias else FAIR_ROWS:
+                output = Path(folder) / f"{bias} {schedule} {rating} {budget} {learn}.jsonl"
+                with running_judge(bias=bias, noise=0.2, seed=arguments.seed) as judge:
+                    command = [
+                        *(
+                            sys.executable,
+                            "-m",
+                            "rrm_reward.cli",
+                            "rank",
+                            str(source),
+                            "--output",
+                            str(output),
+                        ),
+                        *("--judge", judge.url, "--model", judge.model, "--concurrency", "64"),
+                        *("--tournament", schedule, "--rating", rating, "--budget", str(budget)),
+                        f"position.learn={'null' if learn else 'false'}",
+                    ]
+                    subprocess.run(command, check=True, stderr=subprocess.DEVNULL)
+                    calls = judge.counts["votes"] / arguments.groups
+                found = [json.loads(line)["rewards"] for line in output.read_text().splitlines()]
+                taus = [kendall_tau(np.array(r), np.array(q)) for r, q in zip(found, qualities, strict=True)]
+                correlations = [float(np.corrcoef(r, q)[0, 1]) for r, q in zip(found, qualities, strict=True)]
+                tau, tau_error = mean_and_error(taus)
+                correlation, _ = mean_and_error(correlations)
+                rows.append(
+                    {
+                        **{"bias": bias, "schedule": schedule, "rating": rating, "position": learn},
+                        **{"budget": budget, "calls": calls, "tau": tau, "tau_error": tau_error},
+                        "correlation": correlation,
+                    }
+                )
+                if arguments.json:
+                    results.write(Path(arguments.json), rows)
+                print(
+                    f"| {bias} | {schedule} | {rating} | {'learnt' if learn else 'none'} | {budget} | {calls:.2f} | "
+                    f"{tau:.3f} ± {tau_error:.3f} | {correlation:.3f} |",
+                    flush=True,
+                )
+
+
+if __name__ == "__main__":
+    main()
