@@ -31,8 +31,9 @@ class ArenaMetrics:
         totals["missing"] += judgment.p is None
         self._seconds_judging += seconds
         for vote in judgment.votes:
-            totals["prompt_tokens"] += vote.prompt_tokens
-            totals["completion_tokens"] += vote.completion_tokens
+            if not vote.stored:  # paid for by an earlier run
+                totals["prompt_tokens"] += vote.prompt_tokens
+                totals["completion_tokens"] += vote.completion_tokens
             if vote.verdict.reason is not None:
                 totals[f"no_verdict_{vote.verdict.reason.value}"] += 1
             else:

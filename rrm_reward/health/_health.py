@@ -31,7 +31,8 @@ _BASELINE_GROUPS = 32
 
 _REASONS = tuple(reason.value for reason in NoVerdict)
 _VERDICTS = ("first", "second")
-_EVERYTHING = (*_VERDICTS, *_REASONS)
+_FORCED = "forced"
+_EVERYTHING = (*_VERDICTS, _FORCED, *_REASONS)
 _PERCENTILES = (50, 90, 99)
 
 GAUGES: dict[str, str] = {
@@ -42,8 +43,9 @@ GAUGES: dict[str, str] = {
     "rrm/flip_rate": "share of matches asked in both orders (judge.order=both) in which the order decided",
     "rrm/vote_agreement": "share of pairs of votes on a match in one order that agree; 0.5 of coins (judge.votes > 1)",
     "rrm/intransitive": "share of circles among triples of responses that all met; 0.25 of coins",
-    "rrm/no_verdict": "share of votes without a verdict",
-    **{f"rrm/no_verdict/{reason}": f"share of votes without a verdict: {reason}" for reason in _REASONS},
+    "rrm/no_verdict": "share of votes that count for nobody",
+    **{f"rrm/no_verdict/{reason}": f"share of votes that count for nobody: {reason}" for reason in _REASONS},
+    "rrm/forced": "share of votes that were cut off, and whose verdict was forced (judge.force)",
     "rrm/prompt_tokens": "mean tokens of a prompt, of the votes that were counted",
     "rrm/thinking_tokens": "mean tokens of a completion",
     "rrm/thinking_tokens/first": "mean tokens of a completion that prefers Assistant 1",
@@ -96,18 +98,23 @@ class Health:
     def judged(self, judgment: Judgment, seconds: float, *, late: bool) -> None:
         """One comparison came back after this many seconds; a `late` one says as much about the judge as any other."""
         votes = judgment.votes
-        self._seconds.add(seconds)
+        asked = False
         for vote in votes:
             choice = vote.verdict.choice
-            if choice is None:
-                assert vote.verdict.reason is not None
-                self._votes.add(vote.verdict.reason.value, vote.completion_tokens)
-            else:
+            asked = asked or not vote.stored
+            if choice is not None:
                 side = _VERDICTS[choice - 1]
                 self._votes.add(side, vote.completion_tokens)
                 self._slow.add(side)
+            elif vote.soft is not None:
+                self._votes.add(_FORCED, vote.completion_tokens)
+            else:
+                assert vote.verdict.reason is not None
+                self._votes.add(vote.verdict.reason.value, vote.completion_tokens)
             if vote.prompt_tokens:  # of siblings of one request only the first has them
                 self._prompts.add("prompt", vote.prompt_tokens)
+        if asked:  # what the verdict store answers takes no time, and says nothing of the judge's
+            self._seconds.add(seconds)
         if len(votes) > 1:
             self._compare_votes(judgment)
 
@@ -142,6 +149,7 @@ class Health:
             "rrm/intransitive": groups.ratio("circles", "triples"),
             "rrm/no_verdict": votes.share(_REASONS, everything),
             **{f"rrm/no_verdict/{r}": votes.share([r], everything) for r in _REASONS},
+            "rrm/forced": votes.share([_FORCED], everything),
             "rrm/prompt_tokens": self._prompts.mean("prompt"),
             "rrm/thinking_tokens": votes.mean(*everything),
             "rrm/thinking_tokens/first": votes.mean("first"),

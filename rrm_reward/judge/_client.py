@@ -1,7 +1,7 @@
 """The HTTP client of a judge: pooled connections on asyncio's own transports.
 
-aiohttp costs 0.23 ms of CPU a call, this 0.10 (`docs/speed.md`), and a judge needs little of what the rest is for: one
-host or a few, small replies, no cookies, no streams, no redirects. Proxies of the environment are not used.
+aiohttp costs more than twice the CPU a call (`benchmarks/transport.py`), and a judge needs little of what that is for:
+one host or a few, small replies, no cookies, no streams, no redirects. Proxies of the environment are not used.
 
 A connection that was kept and is cut before a byte of the reply came was closed by a server that did not see our
 request (they close idle ones after some seconds). That says nothing about the server, so the request goes out again at

@@ -82,6 +82,22 @@ def test_shares_tokens_and_times_are_those_of_the_votes() -> None:
     assert gauges["rrm/seconds_p99"] == pytest.approx(4.0, rel=0.021)
 
 
+def test_a_forced_vote_counts_for_somebody_but_is_no_verdict() -> None:
+    health = Health(half_life=1e9)
+    health.judged(judgment(vote(1), replace(vote(None), soft=0.9), vote(None), vote(2)), 1.0, late=False)
+    gauges = health.gauges()
+    assert gauges["rrm/forced"] == pytest.approx(1 / 4)
+    assert gauges["rrm/no_verdict"] == pytest.approx(1 / 4)
+    assert gauges["rrm/first_share"] == pytest.approx(1 / 2)
+
+
+def test_what_the_store_answers_is_not_timed() -> None:
+    health = Health()
+    health.judged(judgment(replace(vote(1), stored=True)), 1e-3, late=False)
+    assert math.isnan(health.gauges()["rrm/seconds_p50"])
+    assert health.gauges()["rrm/first_share"] == 1
+
+
 def test_flips_and_agreement_are_those_of_the_judgments() -> None:
     health = Health(half_life=1e9)
     health.judged(judgment(vote(1), vote(1, i_first=False)), 1.0, late=False)
