@@ -5,7 +5,7 @@ import random
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rrm_reward.health._consistency import agreement, flipped, tally, triads
@@ -20,6 +20,7 @@ def verdicts(votes, i_first) -> list[int]:
     return [v.verdict.choice for v in votes if v.i_first == i_first and v.verdict.choice is not None]
 
 
+@settings(max_examples=50)
 @given(VOTES)
 def test_agreement_is_that_of_all_pairs(votes) -> None:
     for order, i_first in zip(tally(votes), (True, False), strict=True):
@@ -28,6 +29,7 @@ def test_agreement_is_that_of_all_pairs(votes) -> None:
         assert agreement(order) == (None if expected is None else pytest.approx(expected))
 
 
+@settings(max_examples=50)
 @given(VOTES)
 def test_an_order_that_decides_is_a_flip(votes) -> None:
     winners = []
@@ -67,11 +69,13 @@ def count_triads(n: int, outcomes: list[Outcome]) -> tuple[int, int]:
     return circles, triples
 
 
+@settings(max_examples=50)
 @given(groups())
 def test_circles_and_triples_are_counted_one_by_one(group) -> None:
     assert triads(*group) == count_triads(*group)
 
 
+@settings(max_examples=30)
 @given(groups(), st.randoms())
 def test_circles_do_not_depend_on_who_is_called_what(group, rng: random.Random) -> None:
     n, outcomes = group
@@ -97,6 +101,7 @@ def test_of_a_huge_group_a_part_is_looked_at() -> None:
 NUMBERS = st.lists(st.tuples(st.integers(-50, 50), st.integers(0, 300)), min_size=3, max_size=12)
 
 
+@settings(max_examples=50)
 @given(NUMBERS)
 def test_correlation_is_that_of_numpy(rows) -> None:
     rewards, lengths = np.array([r / 10 for r, _ in rows]), [n for _, n in rows]
