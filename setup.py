@@ -31,7 +31,6 @@ setup(
     package_data={"rrm_reward": ["py.typed"]},
     install_requires=[
         "numpy>=1.26",  # ratings are arrays
-        "aiohttp>=3.9,<4",  # the cheapest maintained asynchronous HTTP client (docs: notes on CPU per call)
         "omegaconf>=2.3,<3",  # the configuration trees of verl and hydra
         "orjson>=3.9,<4",  # request bodies of 10 kB at a tenth of the CPU of json
         "tqdm>=4.66",  # the progress bar of `rrm-reward rank`
