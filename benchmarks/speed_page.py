@@ -61,9 +61,11 @@ flight. The peak is that of the whole process, imports included. Limit: {limit_m
 
 
 def render() -> str:
-    """The page."""
+    """The page: a section for every benchmark that has results."""
     parts = [TITLE]
     for name, text in SECTIONS.items():
+        if not (DATA / f"{name}.json").exists():
+            continue
         data: dict[str, Any] = json.loads((DATA / f"{name}.json").read_text())
         parts.append(text.format(**data))
         parts.append(f"    {data['command']}     # {data['date']}, {data['machine']}\n")
