@@ -13,6 +13,14 @@ from rrm_reward._settings import setting as _setting
 class JudgeConfig:
     """Who judges, and how a comparison is asked."""
 
+    kind: str = _setting(
+        "rrm",
+        "rrm: compares by reasoning; scalar: a Bradley-Terry reward model, one score a response and no tournament; "
+        "oracle: judge.function",
+    )
+    function: str = _setting(
+        "", "package.module:name of (query, a, b) -> probability or of (query, response) -> score (oracle)"
+    )
     backend: str = _setting(
         "openai",
         "openai: any OpenAI-compatible chat server; transformers: in process; ray: replicas of judge.cluster",

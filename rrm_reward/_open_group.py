@@ -177,12 +177,15 @@ class OpenGroup:
 
     def _advance(self) -> None:
         if matches := self._state.ready():
-            if self._deadline is None and self._rules.timeout is not None:
-                loop = asyncio.get_running_loop()
-                self._deadline = loop.call_later(self._rules.timeout, self.expire)
+            self._keep_time()
             self._ask(self, matches)
         if self._state.done:
             self._close()
+
+    def _keep_time(self) -> None:
+        """The first question is asked: from now on the deadline counts."""
+        if self._deadline is None and self._rules.timeout is not None:
+            self._deadline = asyncio.get_running_loop().call_later(self._rules.timeout, self.expire)
 
     def _close(self) -> None:
         self.closed = True

@@ -36,9 +36,16 @@ def validate(config: RRMConfig) -> None:
     _one_of("judge.early_stop", judge.early_stop, ("none", "waves", "race"))
     _one_of("judge.force", judge.force, ("none", "truncated"))
     _one_of("judge.response_view", judge.response_view, ("final", "full"))
-    if not judge.model:
+    _one_of("judge.kind", judge.kind, ("rrm", "scalar", "oracle"))
+    if judge.kind == "oracle" and ":" not in judge.function:
+        raise ConfigError("judge.function", judge.function, "name the oracle: package.module:name")
+    if judge.kind == "scalar" and judge.backend == "ray":
+        raise ConfigError("judge.backend", "ray", "a scalar judge runs on openai (vLLM) or transformers")
+    if judge.kind != "rrm" and judge.votes != 1:
+        raise ConfigError("judge.votes", judge.votes, f"{judge.kind} says the same every time; leave it at 1")
+    if judge.kind != "oracle" and not judge.model:
         raise ConfigError("judge.model", judge.model, "name the judge, for example Reward-Reasoning/RRM-7B")
-    if judge.backend == "openai":
+    if judge.backend == "openai" and judge.kind != "oracle":
         if not judge.urls:
             raise ConfigError(
                 "judge.urls", judge.urls, "give at least one base URL, for example [http://host:8000/v1]"

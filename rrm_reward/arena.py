@@ -154,11 +154,22 @@ class Arena:
             if on_result is not None:
                 on_result(result)
 
-        group = OpenGroup(self._rules, id, query, size, ask, closed)
+        group = self._make_group(id, query, size, ask, closed)
         self._open[sequence] = group
         if self._recorder is not None:
             self._recorder.opened(sequence, id, query, size)
         return group
+
+    def _make_group(
+        self,
+        id: str,
+        query: Query,
+        size: int,
+        ask: Callable[[OpenGroup, list[Match]], None],
+        closed: Callable[[GroupResult], None],
+    ) -> OpenGroup:
+        """The group that `open` opens; an arena that does not compare has groups of its own."""
+        return OpenGroup(self._rules, id, query, size, ask, closed)
 
     async def judge(self, group: Group) -> GroupResult:
         """Judge a whole group; a response that is None is a failed member.

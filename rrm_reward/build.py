@@ -9,10 +9,10 @@ from rrm_reward.arena import Arena
 from rrm_reward.assembler import Assembler
 from rrm_reward.config import RRMConfig
 from rrm_reward.health import Health
-from rrm_reward.judge import Judge
 from rrm_reward.rating import check_rating, make_rating, position_bias
 from rrm_reward.record import RunLog
 from rrm_reward.reward import check_reward, make_reward
+from rrm_reward.scoring import Scorer, ScoringArena, check_scored_reward, make_judge
 from rrm_reward.tournament import (
     Circumstances,
     Purse,
@@ -35,17 +35,33 @@ def build_arena(config: RRMConfig) -> Arena:
     rating = config.rating.name or default_rating(schedule.name)
     check_rating(rating, config.rating.options, schedule=schedule.name)
     rate = make_rating(rating, seed=config.seed, options=config.rating.options)
-    check_reward(config.reward.scale, config.reward.shrink, rate)
+    judge = make_judge(config.judge)
+    if isinstance(judge, Scorer):
+        check_scored_reward(config.reward.scale, config.reward.shrink)
+    else:
+        check_reward(config.reward.scale, config.reward.shrink, rate)
+    reward = make_reward(config.reward.scale, config.reward.clip, config.reward.shrink)
+    recorder = RunLog(log.path, asdict(config), compress=log.compress) if log.path else None
+    if isinstance(judge, Scorer):
+        return ScoringArena(
+            judge,
+            reward,
+            seed=config.seed,
+            concurrency=config.arena.concurrency,
+            group_timeout=config.arena.group_timeout,
+            recorder=recorder,
+            health=Health(config.health),
+        )
     return Arena(
-        Judge.from_config(config.judge),
+        judge,
         make_draw(config),
         rate,
-        make_reward(config.reward.scale, config.reward.clip, config.reward.shrink),
+        reward,
         seed=config.seed,
         concurrency=config.arena.concurrency,
         group_timeout=config.arena.group_timeout,
         position=position_bias(rating, config.rating.options, **asdict(config.position)),
-        recorder=RunLog(log.path, asdict(config), compress=log.compress) if log.path else None,
+        recorder=recorder,
         health=Health(config.health),
     )
 

@@ -40,6 +40,15 @@ class ArenaMetrics:
                 totals["verdicts"] += 1
                 totals["verdicts_for_first"] += vote.verdict.choice == 1
 
+    def scored(self, known: bool, prompt_tokens: int, seconds: float, *, late: bool) -> None:
+        """One response was scored, by a judge that does not compare; `late` if its group was closed already."""
+        totals = self._totals
+        totals["calls"] += 1
+        totals["late"] += late
+        totals["missing"] += not known
+        totals["prompt_tokens"] += prompt_tokens
+        self._seconds_judging += seconds
+
     def closed(self, result: GroupResult) -> None:
         """One group got its result."""
         totals = self._totals

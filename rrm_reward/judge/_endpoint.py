@@ -93,8 +93,14 @@ class Endpoint:
         return self.head(method, path) + b"\r\n"
 
     def head(self, method: str, path: str) -> bytes:
-        """The lines of a request up to those that describe its body."""
-        return f"{method} {self.path}{path}{self.query} HTTP/1.1\r\n".encode("ascii") + self.headers
+        """The lines of a request up to those that describe its body.
+
+        A path that begins with ``/..`` leads one level up from the base URL, as in any relative URL.
+        """
+        base = self.path
+        while path.startswith("/../"):
+            base, path = base.rpartition("/")[0], path[3:]
+        return f"{method} {base}{path}{self.query} HTTP/1.1\r\n".encode("ascii") + self.headers
 
 
 def _authorization(user: str | None, password: str | None, api_key: str | None) -> str:

@@ -149,7 +149,7 @@ class OpenAIBackend:
         """One request with its retries; `offset` keeps the seeds of requests apart that share a sampling."""
         seed = None if sampling.seed is None else sampling.seed + offset
         body = self._encoder.encode(messages, n, sampling, seed)
-        return (await self._exchange(CHAT, body, decode_answer))[:n]
+        return (await self.exchange(CHAT, body, decode_answer))[:n]
 
     async def prepare(self, endings: Sequence[str]) -> None:
         """See `ContinuingBackend.prepare`: asks for the token ids of the endings."""
@@ -157,7 +157,7 @@ class OpenAIBackend:
             if ending not in self._endings:
                 body = encode_tokens_of(self._model, ending)
                 try:
-                    self._endings[ending] = await self._exchange(COMPLETIONS, body, decode_prompt_ids)
+                    self._endings[ending] = await self.exchange(COMPLETIONS, body, decode_prompt_ids)
                 except BackendError as error:
                     fix = f"the judge gives no token ids, which vLLM does since 0.10.2 ({error}); leave it at none"
                     raise ConfigError("judge.force", "truncated", fix) from error
@@ -167,10 +167,10 @@ class OpenAIBackend:
         if not completion.sequence:
             raise BackendError("the server sent no token ids with its completion")
         body = encode_next_token(self._model, (*completion.sequence, *self._endings[ending]))
-        return await self._exchange(COMPLETIONS, body, decode_next_token)
+        return await self.exchange(COMPLETIONS, body, decode_next_token)
 
-    async def _exchange(self, path: str, body: bytes, decode: Callable[[bytes], T]) -> T:
-        """What the answer to one request says, after retries.
+    async def exchange(self, path: str, body: bytes, decode: Callable[[bytes], T]) -> T:
+        """What the answer to one request to this path below the base URL says, after retries.
 
         Raises:
             BackendError: there is no answer.

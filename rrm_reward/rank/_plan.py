@@ -14,6 +14,7 @@ from rrm_reward.errors import RRMRewardError
 from rrm_reward.judge._base import Judgment
 from rrm_reward.rank._lines import parse_line
 from rrm_reward.rank._reader import NumberedLine
+from rrm_reward.scoring import Scorer
 
 logger = logging.getLogger(__name__)
 
@@ -70,6 +71,8 @@ def plan(arena: Arena, judge: JudgeConfig, source: Iterable[NumberedLine]) -> Pl
         responses += len(present)
         duplicates += len(present) - len(set(present))
     calls = matches * judge.votes * (2 if judge.order == "both" else 1)
+    if isinstance(arena.comparer, Scorer):
+        calls = responses - duplicates
     return Plan(groups, responses, duplicates, matches, calls, malformed)
 
 
