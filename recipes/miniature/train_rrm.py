@@ -39,6 +39,8 @@ class RRMRecipe:
         samples_per_pair: size of GRPO's groups.
         learning_rate: peak, after a warm-up of 10 steps; falls in a line to a tenth over the last half of the run.
         own_mistakes: share of the pairs whose wrong response is the base policy's own.
+        longest_wrong: characters of a wrong response at most. The ablation's narrow judge meets none longer than
+            a right answer, and so learns nothing of them.
     """
 
     steps: int = 160
@@ -46,6 +48,7 @@ class RRMRecipe:
     samples_per_pair: int = 8
     learning_rate: float = 3e-4
     own_mistakes: float = 0.5
+    longest_wrong: int = 2 * LONGEST_WRONG_ANSWER
 
 
 def verdict_reward(completion: str, better: int) -> float:
@@ -68,17 +71,34 @@ def policy_mistakes(
     return [(query, response) for query, response in tried if response != right_answer(query)]
 
 
-def _varied_mistakes(
-    policy: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, queries: Sequence[str]
+def varied_mistakes(
+    policy: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, queries: Sequence[str], longest: int
 ) -> list[tuple[str, str]]:
-    """Mistakes of the policy and of hotter ones, for what GRPO explores is not only what the base says today."""
+    """Mistakes of the policy and of hotter ones, for what GRPO explores is not only what the base says today.
+
+    None is longer than `longest` characters: a hot policy now and then says a token that stands for the whole
+    prompt, 1,500 characters to judge.
+    """
     mistakes = [
         mistake
         for temperature in (1.0, 1.5, 2.5)
         for mistake in policy_mistakes(policy, tokenizer, queries, temperature)
     ]
-    # A hot policy now and then says a token that stands for the whole prompt: 1,500 characters to judge.
-    return [(query, wrong) for query, wrong in mistakes if len(wrong) <= 2 * LONGEST_WRONG_ANSWER]
+    return [(query, wrong) for query, wrong in mistakes if len(wrong) <= longest]
+
+
+def draw_pair(
+    queries: Sequence[str], mistakes: Sequence[tuple[str, str]], recipe: RRMRecipe, rng: random.Random
+) -> JudgedPair:
+    """A training pair: a right answer against a mistake of the policy, or one that is made up."""
+    if rng.random() < recipe.own_mistakes:
+        query, wrong = rng.choice(mistakes)
+    else:
+        query = rng.choice(queries)
+        wrong = wrong_answer(query, rng)
+        while len(wrong) > recipe.longest_wrong:
+            wrong = wrong_answer(query, rng)
+    return make_pair(query, wrong, rng)
 
 
 def judge_pairs(
@@ -112,20 +132,13 @@ def train_rrm(
     rng = random.Random(seed)
     torch.manual_seed(seed)
     queries = all_queries(held_out=False)
-    mistakes = _varied_mistakes(model, tokenizer, queries)
+    mistakes = varied_mistakes(model, tokenizer, queries, recipe.longest_wrong)
     optimizer = make_optimizer(model, recipe.learning_rate)
     right = drawn = 0
     for step in range(1, recipe.steps + 1):
         descent = min(1.0, 0.1 + 1.8 * (1 - step / recipe.steps))
         set_learning_rate(optimizer, recipe.learning_rate * min(descent, step / 10))
-        pairs = []
-        for _ in range(recipe.pairs_per_step):
-            if rng.random() < recipe.own_mistakes:
-                query, wrong = rng.choice(mistakes)
-            else:
-                query = rng.choice(queries)
-                wrong = wrong_answer(query, rng)
-            pairs.append(make_pair(query, wrong, rng))
+        pairs = [draw_pair(queries, mistakes, recipe, rng) for _ in range(recipe.pairs_per_step)]
         repeated = [pair for pair in pairs for _ in range(recipe.samples_per_pair)]
         samples = judge_pairs(model, tokenizer, repeated, temperature=1.0)
         rewards = [

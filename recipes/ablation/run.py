@@ -1,0 +1,191 @@
+"""One run of the ablation: TRL trains the miniature's policy on a row's reward, and this writes down how it goes."""
+
+from __future__ import annotations
+
+import logging
+import random
+import tempfile
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from datasets import Dataset
+from transformers import PrinterCallback, TrainerCallback
+from trl import GRPOConfig, GRPOTrainer
+
+from recipes.ablation.rewards import Prefers, make_preference, make_reward
+from recipes.ablation.rows import ROWS
+from recipes.miniature.evaluate import load
+from recipes.miniature.make_checkpoints import CHECKPOINTS
+from recipes.miniature.sampling import ask, sample
+from recipes.miniature.task import LONGEST_WRONG_ANSWER, all_queries, make_pair, right_answer
+
+ROLLOUTS = 64
+"""A step, whatever the group size: 8 prompts of 8, or 4 of 16."""
+
+_EVERY = 5
+_PAIRS = 48
+_LOGGED = {
+    "completions/mean_length": "train_length",
+    "rrm/judge_calls": "judge_calls",
+    "rrm/first_share": "first_share",
+    "rrm/undecided_share": "undecided_share",
+    "rrm/unknown_share": "unknown_share",
+    "rrm/reward_spread": "reward_spread",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What to run.
+
+    Attributes:
+        row: a name of `ROWS`.
+        group_size: rollouts of a prompt.
+        seed: of prompts, sampling and brackets.
+        steps: GRPO steps.
+    """
+
+    row: str
+    group_size: int
+    seed: int
+    steps: int = 50
+
+    @property
+    def name(self) -> str:
+        """Names the run's file."""
+        return f"{self.row}-g{self.group_size}-s{self.seed}"
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """The policy on all held-out queries, after `step` steps.
+
+    Attributes:
+        step: 0 is before training.
+        accuracy: share of sampled answers that are right.
+        length: mean tokens of a sampled answer; 3 is right.
+        prefers_correct: share of judgments that prefer the right answer to this policy's wrong ones; None where
+            nothing it said was wrong.
+        pairs: of right and wrong answers that were judged.
+    """
+
+    step: int
+    accuracy: float
+    length: float
+    prefers_correct: float | None
+    pairs: int
+
+
+def measure(policy: Any, tokenizer: Any, prefers: Prefers, step: int, samples_per_query: int) -> Point:
+    """A point of the curve; leaves torch's generator as it was."""
+    with torch.random.fork_rng():
+        torch.manual_seed(step)
+        rng = random.Random(step)
+        queries = [query for query in all_queries(held_out=True) for _ in range(samples_per_query)]
+        drawn = sample(policy, tokenizer, list(map(ask, queries)), max_new_tokens=LONGEST_WRONG_ANSWER)
+        said = list(zip(queries, (one.text for one in drawn), strict=True))
+        wrong = sorted({(query, text) for query, text in said if text != right_answer(query)})
+        pairs = [make_pair(query, text, rng) for query, text in rng.sample(wrong, min(len(wrong), _PAIRS))]
+        right = prefers(pairs) if pairs else []
+    return Point(
+        step,
+        round(sum(text == right_answer(query) for query, text in said) / len(said), 4),
+        round(sum(one.length for one in drawn) / len(drawn), 3),
+        round(sum(right) / len(right), 4) if right else None,
+        len(pairs),
+    )
+
+
+class _Curve(TrainerCallback):  # type: ignore[misc]
+    """Measures the policy while it is trained, and keeps what the trainer logs."""
+
+    def __init__(self, tokenizer: Any, prefers: Prefers) -> None:
+        self._tokenizer, self._prefers = tokenizer, prefers
+        self.points: list[Point] = []
+        self.logged: dict[str, list[float | None]] = {name: [] for name in _LOGGED.values()}
+
+    def _measure(self, model: Any, step: int, samples_per_query: int = 2) -> None:
+        self.points.append(measure(model, self._tokenizer, self._prefers, step, samples_per_query))
+        model.train()
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, model: Any = None, **_: Any) -> None:
+        self._measure(model, 0)
+
+    def on_step_end(self, args: Any, state: Any, control: Any, model: Any = None, **_: Any) -> None:
+        if state.global_step == state.max_steps:
+            self._measure(model, state.global_step, samples_per_query=10)
+        elif state.global_step % _EVERY == 0:
+            self._measure(model, state.global_step)
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **_: Any) -> None:
+        if "loss" in (logs or {}):
+            for name, short in _LOGGED.items():
+                value = logs.get(name)
+                self.logged[short].append(None if value is None else round(float(value), 4))
+
+
+def run(plan: Plan, judges: Path) -> dict[str, Any]:
+    """Train, and return the run's numbers as plain JSON.
+
+    Args:
+        plan: what to run.
+        judges: folder of the judges that `recipes.ablation.judges` made.
+    """
+    torch.set_num_threads(1)
+    # TRL prints every step in which a group has no reward; here that is what a small budget means, and is counted
+    logging.getLogger("trl").setLevel(logging.ERROR)
+    began = time.perf_counter()
+    row = ROWS[plan.row]
+    rng = random.Random(plan.seed)
+    queries = rng.sample(all_queries(held_out=False), 900)[: plan.steps * ROLLOUTS // plan.group_size]
+    policy, tokenizer = load(CHECKPOINTS / "base")
+    curve = _Curve(tokenizer, make_preference(row, judges))
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        make_reward(row, plan.group_size, plan.seed, judges) as reward,
+    ):
+        trainer = GRPOTrainer(
+            policy,
+            reward_funcs=reward,
+            args=_settings(plan, folder),
+            train_dataset=Dataset.from_dict({"prompt": [ask(query) for query in queries]}),
+            processing_class=tokenizer,
+            callbacks=[curve],
+        )
+        trainer.remove_callback(PrinterCallback)
+        trainer.train()
+    calls = [value for value in curve.logged["judge_calls"] if value is not None]
+    return {
+        **asdict(plan),
+        "judge_calls_per_group": round(sum(calls) / len(calls), 3),
+        "seconds": round(time.perf_counter() - began, 1),
+        "points": [asdict(point) for point in curve.points],
+        "logged": curve.logged,
+    }
+
+
+def _settings(plan: Plan, folder: str) -> GRPOConfig:
+    """As `recipes/trl/miniature.yaml`."""
+    return GRPOConfig(
+        output_dir=folder,
+        use_cpu=True,
+        bf16=False,
+        gradient_checkpointing=False,
+        seed=plan.seed,
+        num_generations=plan.group_size,
+        per_device_train_batch_size=ROLLOUTS,
+        max_completion_length=LONGEST_WRONG_ANSWER,
+        temperature=1.0,
+        learning_rate=5e-4,
+        lr_scheduler_type="constant_with_warmup",
+        warmup_steps=10,
+        beta=0.0,
+        max_steps=plan.steps,
+        logging_steps=1,
+        save_strategy="no",
+        report_to="none",
+        disable_tqdm=True,
+    )
