@@ -6,18 +6,20 @@ import asyncio
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 from tests.support.loopback_judge import LoopbackJudge
 
+Kind = TypeVar("Kind", bound=LoopbackJudge)
+
 
 @contextmanager
-def running_judge(**settings: Any) -> Iterator[LoopbackJudge]:
+def running_judge(kind: type[Kind] = LoopbackJudge, **settings: Any) -> Iterator[Kind]:  # type: ignore[assignment]
     """A judge that serves until the block ends; its attributes may be read and changed meanwhile."""
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever, name="loopback judge")
     thread.start()
-    judge = LoopbackJudge(**settings)
+    judge = kind(**settings)
     try:
         asyncio.run_coroutine_threadsafe(judge.start(), loop).result(10)
         try:
