@@ -9,7 +9,7 @@ export PYTHONUNBUFFERED = 1
 # A dozen processes of a run import the same modules: compile each once.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test test-fast test-trainers lint format requirements checkpoints bench bench-ranking clean
+.PHONY: demo test test-fast test-trainers lint format requirements checkpoints ablation bench bench-ranking clean
 
 demo: .venv/.ready
 	.venv/bin/python -m recipes.miniature.demo --seed $(SEED) --judge $(JUDGE) --out $(OUT)
@@ -42,6 +42,10 @@ bench-ranking: .venv/.ready
 		.venv/bin/python -m benchmarks.adaptive_rank --json benchmarks/data/adaptive_rank.json
 	.venv/bin/python -m benchmarks.ranking
 	.venv/bin/python -m benchmarks.ranking --report
+
+# Schedules, ratings and judges as the reward of the miniature; goes on where it ended (docs/ablation.md).
+ablation: .venv/.ready
+	.venv/bin/python -m recipes.ablation
 
 # Remakes the committed checkpoints of the miniature (base policy and RRM).
 checkpoints: .venv/.ready
