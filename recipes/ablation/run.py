@@ -26,7 +26,7 @@ ROLLOUTS = 64
 """A step, whatever the group size: 8 prompts of 8, or 4 of 16."""
 
 _EVERY = 5
-_PAIRS = 48
+_PAIRS = 32
 _LOGGED = {
     "completions/mean_length": "train_length",
     "rrm/judge_calls": "judge_calls",
@@ -107,7 +107,7 @@ class _Curve(TrainerCallback):  # type: ignore[misc]
         self.points: list[Point] = []
         self.logged: dict[str, list[float | None]] = {name: [] for name in _LOGGED.values()}
 
-    def _measure(self, model: Any, step: int, samples_per_query: int = 2) -> None:
+    def _measure(self, model: Any, step: int, samples_per_query: int = 1) -> None:
         self.points.append(measure(model, self._tokenizer, self._prefers, step, samples_per_query))
         model.train()
 
