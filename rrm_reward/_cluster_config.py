@@ -3,43 +3,37 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
+from rrm_reward._settings import setting
 from rrm_reward.errors import ConfigError
-
-
-def _setting(default: Any, text: str) -> Any:
-    """As in `rrm_reward.config`, which imports this module."""
-    if isinstance(default, (list, dict)):
-        return field(default_factory=type(default), metadata={"help": text})
-    return field(default=default, metadata={"help": text})
 
 
 @dataclass
 class ClusterConfig:
     """Replicas, their place and their engine (judge.backend=ray)."""
 
-    engine: str = _setting("vllm", "vllm | transformers | package.module:function that makes an engine")
-    replicas: int | None = _setting(1, "how many; null: as many as there is room for")
-    tensor_parallel: int = _setting(1, "GPUs that one copy of the model is split over")
-    data_parallel: int = _setting(1, "copies of the model in one replica")
-    gpus: int | None = _setting(
+    engine: str = setting("vllm", "vllm | transformers | package.module:function that makes an engine")
+    replicas: int | None = setting(1, "how many; null: as many as there is room for")
+    tensor_parallel: int = setting(1, "GPUs that one copy of the model is split over")
+    data_parallel: int = setting(1, "copies of the model in one replica")
+    gpus: int | None = setting(
         None, "GPUs of one replica; null: tensor_parallel x data_parallel; 0: it runs on the CPU"
     )
-    share: float = _setting(1.0, "of each of these GPUs; below 1 others, such as the trainer, have the rest")
-    cpus: float = _setting(1.0, "CPUs of one replica")
-    placement_groups: list[str] = _setting(
+    share: float = setting(1.0, "of each of these GPUs; below 1 others, such as the trainer, have the rest")
+    cpus: float = setting(1.0, "CPUs of one replica")
+    placement_groups: list[str] = setting(
         [], "names of existing placement groups of Ray whose GPUs are shared; none: one of its own"
     )
-    nodes: list[str] = _setting([], "addresses, host names or ids of the nodes to live on; none: wherever")
-    sleep: int = _setting(
+    nodes: list[str] = setting([], "addresses, host names or ids of the nodes to live on; none: wherever")
+    sleep: int = setting(
         0, "between uses: 0 stays awake; 1 keeps the weights in the CPU's memory; 2 drops them"
     )
-    engine_args: dict[str, Any] = _setting({}, "further arguments of the engine (vLLM: AsyncEngineArgs)")
-    start_timeout: float = _setting(1800.0, "seconds a replica may take to load")
-    hang_timeout: float = _setting(180.0, "seconds without a token or an answer until a replica is replaced")
-    address: str | None = _setting(
+    engine_args: dict[str, Any] = setting({}, "further arguments of the engine (vLLM: AsyncEngineArgs)")
+    start_timeout: float = setting(1800.0, "seconds a replica may take to load")
+    hang_timeout: float = setting(180.0, "seconds without a token or an answer until a replica is replaced")
+    address: str | None = setting(
         None, "Ray's address, where this process is in no Ray yet; null: RAY_ADDRESS, or a Ray of its own"
     )
 

@@ -23,7 +23,8 @@ class JudgeConfig:
     )
     backend: str = _setting(
         "openai",
-        "openai: any OpenAI-compatible chat server; transformers: in process; ray: replicas of judge.cluster",
+        "openai: any OpenAI-compatible chat server; transformers: in process; ray: replicas of judge.cluster; "
+        "verl: what verl serves as its reward model",
     )
     urls: list[str] = _setting([], "base URLs as OpenAI clients take them, ending in /v1 (openai)")
     model: str = _setting("", "served model name (openai), folder or hub name (transformers)")

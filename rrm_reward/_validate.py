@@ -30,7 +30,7 @@ def validate(config: RRMConfig) -> None:
         ConfigError: the first mistake, with key, value and fix.
     """
     judge = config.judge
-    _one_of("judge.backend", judge.backend, ("openai", "transformers", "ray"))
+    _one_of("judge.backend", judge.backend, ("openai", "transformers", "ray", "verl"))
     _one_of("judge.order", judge.order, ("balanced", "random", "both"))
     _one_of("judge.aggregate", judge.aggregate, ("share", "majority"))
     _one_of("judge.early_stop", judge.early_stop, ("none", "waves", "race"))

@@ -9,6 +9,7 @@ from rrm_reward.arena import Arena
 from rrm_reward.assembler import Assembler
 from rrm_reward.config import RRMConfig
 from rrm_reward.health import Health
+from rrm_reward.judge import Backend, Judge
 from rrm_reward.rating import check_rating, make_rating, position_bias
 from rrm_reward.record import RunLog
 from rrm_reward.reward import check_reward, make_reward
@@ -24,8 +25,12 @@ from rrm_reward.tournament import (
 from rrm_reward.types import PositionBelief
 
 
-def build_arena(config: RRMConfig) -> Arena:
+def build_arena(config: RRMConfig, backend: Backend | None = None) -> Arena:
     """An arena as configured; nothing is asked of the judge before `Arena.start`.
+
+    Args:
+        config: everything.
+        backend: shared with another arena; None makes one.
 
     Raises:
         ConfigError: a name or option that does not exist, with key, value and fix.
@@ -35,7 +40,7 @@ def build_arena(config: RRMConfig) -> Arena:
     rating = config.rating.name or default_rating(schedule.name)
     check_rating(rating, config.rating.options, schedule=schedule.name)
     rate = make_rating(rating, seed=config.seed, options=config.rating.options)
-    judge = make_judge(config.judge)
+    judge = make_judge(config.judge) if backend is None else Judge.from_config(config.judge, backend)
     if isinstance(judge, Scorer):
         check_scored_reward(config.reward.scale, config.reward.shrink)
     else:

@@ -6,6 +6,8 @@ brings all waiting samples back.
 A call never waits longer than the caller's patience: a sample whose siblings are still being rolled out gets None and
 is asked about again. So a caller can tell a hub that waits from one that hangs.
 
+Replicas of a judge on Ray (``judge.backend=ray``) are actors of their own, which it starts.
+
 The actor asks for no CPU and no GPU. With ``num_gpus=0`` Ray hides every GPU from it, unless
 ``RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO=0`` is set, as verl does on ROCm; it needs none, for it only speaks HTTP. A judge
 in process (``judge.backend=transformers``) would run here, beside the trainer: for the miniature, not for a cluster.
@@ -20,7 +22,8 @@ import math
 import os
 import time
 from collections import Counter, OrderedDict
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, nullcontext
 from dataclasses import replace
 from typing import IO, Any, TypeVar
 
@@ -31,6 +34,7 @@ from rrm_reward.config import LogConfig, RatingConfig, RRMConfig, TournamentConf
 from rrm_reward.errors import ConfigError
 from rrm_reward.health import HEADLINES, plain_name
 from rrm_reward.integrations.verl._sample import Sample
+from rrm_reward.judge import Backend, make_backend
 from rrm_reward.types import Group
 
 logger = logging.getLogger(__name__)
@@ -57,6 +61,7 @@ class Hub:
         self._arena: Arena | None = None
         self._referee: Arena | None = None
         self._assembler: Assembler | None = None
+        self._backend: Backend | None = None
         self._answers: dict[str, asyncio.Future[Any]] = {}
         self._seats: OrderedDict[str, dict[str, int]] = OrderedDict()
         self._log: IO[str] | None = None
@@ -81,8 +86,11 @@ class Hub:
             return error.key, error.value, error.fix
         return None
 
-    async def submit(self, sample: Sample, patience: float) -> SampleReward | None:
-        """The sample's reward, or None if it takes longer than `patience` seconds: then ask again."""
+    async def submit(self, sample: Sample, patience: float | None) -> SampleReward | None:
+        """The sample's reward, or None if it takes longer than `patience` seconds: then ask again.
+
+        Without a limit it always comes.
+        """
         return await self._answer(sample.token, lambda: self._submit(sample), patience)
 
     async def fail(self, group: str, slot: int, query: str, size: int) -> None:
@@ -92,7 +100,7 @@ class Hub:
         assembler.fail(group, slot, query=query, size=size)
 
     async def compare(
-        self, token: str, query: str, response: str, reference: str, patience: float
+        self, token: str, query: str, response: str, reference: str, patience: float | None
     ) -> float | None:
         """The judge's probability that `response` beats `reference`, both orders asked.
 
@@ -100,14 +108,23 @@ class Hub:
         """
         return await self._answer(token, lambda: self._compare(token, query, response, reference), patience)
 
+    @asynccontextmanager
+    async def awake(self) -> AsyncIterator[None]:
+        """While anyone is inside, a judge that sleeps between uses is awake; others always are."""
+        await self._assembler_now()
+        async with getattr(self._backend, "awake", nullcontext)():
+            yield
+
     async def snapshot(self) -> dict[str, float]:
-        """Counters of arena, assembler and hub, by name."""
+        """Counters of arena, assembler, hub and replicas, by name."""
+        replicas = self._backend.snapshot() if hasattr(self._backend, "snapshot") else {}
         arena = self._arena.snapshot() if self._arena else {}
         assembler = self._assembler.counts if self._assembler else {}
         return {
             **arena,
             **{f"assembler_{name}": float(count) for name, count in assembler.items()},
             **{f"hub_{name}": float(count) for name, count in self.counts.items()},
+            **{f"judge_{name}": float(count) for name, count in replicas.items()},
         }
 
     async def pid(self) -> int:
@@ -124,7 +141,7 @@ class Hub:
             self._log.close()
 
     async def _answer(
-        self, token: str, work: Callable[[], Awaitable[Answer]], patience: float
+        self, token: str, work: Callable[[], Awaitable[Answer]], patience: float | None
     ) -> Answer | None:
         """The result of the one task of this token.
 
@@ -170,7 +187,8 @@ class Hub:
                     tournament=TournamentConfig(),
                     rating=RatingConfig(),
                     log=LogConfig(),
-                )
+                ),
+                self._backend,
             )
         if self._config.judge.response_view == "final":
             # a reference is an answer without thoughts, which must not look like thoughts that were cut off
@@ -188,7 +206,7 @@ class Hub:
     async def _started(self) -> Assembler:
         async with self._starting:
             if self._assembler is None:
-                arena = build_arena(self._config)
+                arena = self._build_arena()
                 await arena.start()
                 self._arena, self._assembler = arena, build_assembler(self._config, arena)
             return self._assembler
@@ -201,9 +219,16 @@ class Hub:
             logger.error("the restarted hub cannot check its judge, and goes on: %s", error)
         async with self._starting:
             if self._assembler is None:
-                self._arena = build_arena(self._config)
+                self._arena = self._build_arena()
                 self._assembler = build_assembler(self._config, self._arena)
             return self._assembler
+
+    def _build_arena(self) -> Arena:
+        """The arena; its backend is the referee's, too, for nobody has GPUs for two of them."""
+        # made anew each time: a start that failed has closed the last one
+        judge = self._config.judge
+        self._backend = make_backend(judge) if judge.kind == "rrm" else None
+        return build_arena(self._config, self._backend)
 
     def _write(self, sample: Sample, slot: int, reward: SampleReward) -> None:
         if self._log is None:

@@ -19,8 +19,9 @@ from typing import Any, cast
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from rrm_reward.config import RRMConfig, load
+from rrm_reward.config import RRMConfig
 from rrm_reward.errors import ConfigError
+from rrm_reward.integrations.verl._reward_model import read_judge
 
 VALIDATION_POLICIES = ("reference", "rule", "zero")
 
@@ -80,8 +81,12 @@ def is_validation(row: Mapping[str, Any], verl: VerlConfig) -> bool:
     return str(split).lower() in verl.validation_splits or row.get("data_source") in verl.validation_sources
 
 
-def read_settings(config: DictConfig) -> Settings:
+def read_settings(config: DictConfig, router: str | None = None) -> Settings:
     """The settings in a verl config, checked.
+
+    Args:
+        config: verl's whole config.
+        router: address of verl's own reward model, where verl tells it.
 
     Raises:
         ConfigError: with key, value and fix.
@@ -90,7 +95,7 @@ def read_settings(config: DictConfig) -> Settings:
         raise ConfigError(
             "rrm", None, "add the node to your verl config; recipes/verl/webinstruct_rrm.yaml has one"
         )
-    rrm = load(tree=config.rrm)
+    rrm = read_judge(config, router)
     folder = OmegaConf.select(config, "trainer.default_local_dir")
     if rrm.position.path is None and folder:
         # with the checkpoints, so that a run that is resumed knows its judge
@@ -142,12 +147,6 @@ def _check_trainer(config: DictConfig) -> None:
             "actor_rollout_ref.rollout.n",
             rollouts,
             "a group of one holds no comparison, so every reward would be unknown; set at least 2, for example 8",
-        )
-    if OmegaConf.select(config, "reward.reward_model.enable"):
-        raise ConfigError(
-            "reward.reward_model.enable",
-            True,
-            "verl would reward by a model of its own; set it to false, and serve the RRM at rrm.judge.urls",
         )
     metric = OmegaConf.select(config, "algorithm.filter_groups.metric")
     if OmegaConf.select(config, "algorithm.filter_groups.enable") and metric not in _FILTER_METRICS:

@@ -11,15 +11,17 @@ import argparse
 import asyncio
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 from hydra import compose, initialize_config_dir
 from hydra.errors import HydraException
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from rrm_reward.build import build_arena
+from rrm_reward.config import LogConfig
 from rrm_reward.errors import ConfigError
 from rrm_reward.integrations.verl._settings import Settings, check_reward_manager, read_settings
 from rrm_reward.integrations.verl._version import require_verl
@@ -51,6 +53,11 @@ def check_config(config: DictConfig) -> Settings:
         import rrm_reward.integrations.verl.agent_loop  # noqa: F401  (checks verl's signatures)
 
         routes.append("the agent-loop manager")
+    if OmegaConf.select(config, "trainer.v1.trainer_mode") == "rrm_colocated":
+        from rrm_reward.integrations.verl.colocated import check_sharing
+
+        check_sharing(config, settings)
+        routes.append("the colocated trainer")
     if len(routes) != 1:
         raise ConfigError(
             "reward.reward_manager.name",
@@ -61,7 +68,9 @@ def check_config(config: DictConfig) -> Settings:
 
 
 async def _ask_once(settings: Settings) -> str:
-    async with build_arena(settings.rrm) as arena:
+    # a check leaves nothing behind
+    rrm = replace(settings.rrm, position=replace(settings.rrm.position, path=None), log=LogConfig())
+    async with build_arena(rrm) as arena:
         result = await arena.judge(Group("check", "What is 2 + 2?", _RESPONSES))
     if result.missing or not result.comparisons:
         raise ConfigError(
@@ -84,7 +93,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         verl = require_verl()
         folder = options.config_path or Path(str(files("verl.trainer") / "config"))
         settings = check_config(compose_config(folder, options.config_name, options.overrides))
-        answer = asyncio.run(_ask_once(settings))
+        if settings.rrm.judge.backend in ("ray", "verl"):
+            answer = "the judge starts with the run, and was not asked"
+        else:
+            answer = asyncio.run(_ask_once(settings))
     except (ConfigError, HydraException, ImportError) as error:
         print(f"rrm-reward: {error}", file=sys.stderr)
         return 1

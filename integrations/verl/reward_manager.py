@@ -39,7 +39,8 @@ class RRMRewardManager(RewardManagerBase):
         config: verl's whole config.
         tokenizer: of the policy.
         compute_score: verl's reward function; scores validation rows under ``rrm_verl.validation=rule``.
-        reward_router_address, reward_model_tokenizer: of verl's own reward models; not used.
+        reward_router_address: where verl serves its reward model, for ``rrm.judge.backend=verl``.
+        reward_model_tokenizer: of that model; not used.
 
     Raises:
         ConfigError: with key, value and fix.
@@ -55,7 +56,7 @@ class RRMRewardManager(RewardManagerBase):
     ) -> None:
         super().__init__(config, tokenizer, compute_score)
         try:
-            self._settings = read_settings(config)
+            self._settings = read_settings(config, reward_router_address)
             check_reward_manager(config, self._settings)
             self._rewarder = Rewarder(self._settings, HubClient(self._settings), compute_score)
         except ConfigError as error:

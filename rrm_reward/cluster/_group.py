@@ -28,7 +28,6 @@ from importlib.util import find_spec
 from typing import Any
 
 from rrm_reward._cluster_config import ClusterConfig
-from rrm_reward.cluster._devices import check_environment, detect_devices
 from rrm_reward.cluster._engine import Declined, EngineSpec
 from rrm_reward.cluster._keeper import Keeper, said
 from rrm_reward.cluster._placement import Places, find_places, join_ray, leave_ray
@@ -114,10 +113,7 @@ class JudgeGroup:
         """See `Backend.start`: places every replica and waits for its first launch. One that works is enough."""
         if self._keepers:
             return
-        for finding in check_environment(os.environ, detect_devices(), gpus=self._spec.gpus):
-            if finding.fatal:
-                raise ConfigError(finding.name, os.environ.get(finding.name), finding.fix)
-        self._owns_ray = await asyncio.to_thread(join_ray, self._config.address)
+        self._owns_ray = await asyncio.to_thread(join_ray, self._config.address, self._spec.gpus)
         self._places = await find_places(self._config, self._groups)
         self._roster = Roster([f"judge-{index}" for index in range(len(self._places.places))])
         self._permitted.set()

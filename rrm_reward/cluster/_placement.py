@@ -13,12 +13,14 @@ A replica that takes several bundles holds no GPU itself. Its engine starts a wo
 from __future__ import annotations
 
 import asyncio
+import os
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from rrm_reward._cluster_config import ClusterConfig
+from rrm_reward.cluster._devices import check_environment, detect_devices
 from rrm_reward.errors import ConfigError
 
 _KEY = "judge.cluster"
@@ -80,12 +82,22 @@ class Places:
     own: Any = None
 
 
-def join_ray(address: str | None) -> bool:
-    """Be in a Ray cluster; True if this process was in none before, so that it has to leave it."""
+def join_ray(address: str | None, gpus: int) -> bool:
+    """Be in a Ray cluster; True if this process was in none before, so that it has to leave it.
+
+    A process that is not Ray's own has the variables that Ray's daemons will have: the time to look at them, for
+    afterwards a mistake shows as replicas that never start. Ray's own processes have what Ray made of them.
+
+    Raises:
+        ConfigError: variables that contradict each other.
+    """
     import ray
 
     if ray.is_initialized():
         return False
+    for finding in check_environment(os.environ, detect_devices(), gpus=gpus):
+        if finding.fatal:
+            raise ConfigError(finding.name, os.environ.get(finding.name), finding.fix)
     ray.init(address=address, include_dashboard=False)
     return True
 

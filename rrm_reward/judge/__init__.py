@@ -12,7 +12,7 @@ from rrm_reward.judge._backend import (
     Message,
     Sampling,
 )
-from rrm_reward.judge._backends import BACKENDS
+from rrm_reward.judge._backends import BACKENDS, make_backend
 from rrm_reward.judge._base import Comparer, Judgment
 from rrm_reward.judge._context import ContextFit
 from rrm_reward.judge._health import JudgeCounts
@@ -39,6 +39,7 @@ __all__ = [
     "Sampling",
     "VerdictStore",
     "build_messages",
+    "make_backend",
     "make_view",
     "neutralise",
     "parse_verdict",

@@ -45,6 +45,11 @@ def _transformers(config: JudgeConfig) -> Backend:
     )
 
 
+def _verl(config: JudgeConfig) -> Backend:
+    fix = "only verl's reward manager knows where verl serves it (docs/cluster.md); use openai or ray"
+    raise ConfigError("judge.backend", config.backend, fix)
+
+
 def _elsewhere(module: str, function: str) -> Callable[[JudgeConfig], Backend]:
     """A backend of a room above this one, which may not be imported from here; looked up when it is made."""
 
@@ -58,5 +63,17 @@ BACKENDS: dict[str, Callable[[JudgeConfig], Backend]] = {
     "openai": _openai,
     "transformers": _transformers,
     "ray": _elsewhere("rrm_reward.cluster", "judge_group"),
+    "verl": _verl,
 }
 """What `Judge.from_config` takes ``judge.backend`` from; add yours here."""
+
+
+def make_backend(config: JudgeConfig) -> Backend:
+    """The backend of a configuration; nothing is loaded and nobody is asked before its `start`.
+
+    Raises:
+        ConfigError: there is none of that name, or it lacks something.
+    """
+    if config.backend not in BACKENDS:
+        raise ConfigError("judge.backend", config.backend, f"choose one of {', '.join(BACKENDS)}")
+    return BACKENDS[config.backend](config)

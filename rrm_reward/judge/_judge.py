@@ -12,6 +12,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import replace
 from typing import Any
 
@@ -131,15 +133,19 @@ class Judge:
         self._polling = Polling(asker, early_stop, self.counts)
 
     @classmethod
-    def from_config(cls, config: JudgeConfig) -> Judge:
+    def from_config(cls, config: JudgeConfig, backend: Backend | None = None) -> Judge:
         """The judge of a configuration; nothing is loaded and nobody is asked before `start`.
+
+        Args:
+            config: what it is to be.
+            backend: shared with another judge of the same configuration; None makes one.
 
         Raises:
             ConfigError: an unknown backend, order, aggregate or view.
         """
         if config.backend not in BACKENDS:
             raise ConfigError("judge.backend", config.backend, f"choose one of {', '.join(BACKENDS)}")
-        backend = BACKENDS[config.backend](config)
+        backend = backend or BACKENDS[config.backend](config)
         limit = min(config.max_tokens, config.thinking_tokens or config.max_tokens)
         sampling = Sampling(config.temperature, config.top_p, limit)
         return cls(
@@ -209,6 +215,11 @@ class Judge:
         await self._backend.aclose()
         if self._store is not None:
             self._store.close()
+
+    def awake(self) -> AbstractAsyncContextManager[None]:
+        """While anyone is inside, a backend that sleeps between uses is awake; others always are."""
+        awake: Callable[[], AbstractAsyncContextManager[None]] = getattr(self._backend, "awake", nullcontext)
+        return awake()
 
     def snapshot(self) -> dict[str, float]:
         """See `Comparer.snapshot`: what only a judge knows; the names are those of `JudgeCounts`."""

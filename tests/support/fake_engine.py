@@ -22,6 +22,7 @@ import os
 import subprocess
 import sys
 import time
+import zlib
 from pathlib import Path
 
 from rrm_reward.cluster import Declined, EngineSpec
@@ -30,7 +31,11 @@ from rrm_reward.judge import Completion
 
 
 class FakeEngine:
-    """See the module's text. ``engine_args``: orders, seconds (of a vote), sleeps, child (a process of its own)."""
+    """See the module's text.
+
+    ``engine_args``: orders, seconds (of a vote), sleeps, child (a process of its own), prefers (see `_better`; without
+    it Assistant 1 always wins).
+    """
 
     def __init__(self, spec: EngineSpec) -> None:
         self.spec = spec
@@ -78,6 +83,8 @@ class FakeEngine:
             quick = request.endswith("-0") or request == "probe"
             await asyncio.sleep(self._seconds * (0.1 if quick else 1.0))
             progress()
+            if self.spec.arguments.get("prefers"):
+                return Completion(rf"\boxed{{Assistant {_better(prompt)}}}", "stop", 7, 3)
             return Completion(rf"\boxed{{Assistant 1}} {prompt[:40]} by {os.getpid()}", "stop", 7, 3)
         finally:
             self._note("end", os.getpid(), request)
@@ -101,3 +108,12 @@ class FakeEngine:
 
     async def aclose(self):
         self._note("close", os.getpid())
+
+
+def _better(prompt):
+    """The response whose text has the greater checksum: some babble is always better than other."""
+    first, _, second = prompt.partition("### Assistant 1")[2].partition("### Assistant 2")
+    first, second = (
+        zlib.crc32(text.partition("## Analysis")[0].strip().encode()) for text in (first, second)
+    )
+    return 1 if first >= second else 2

@@ -154,3 +154,51 @@ def test_a_group_size_that_verl_hides_is_refused(tmp_path: Path) -> None:
     row = {"data_source": "x", "extra_info": {"split": "train"}, "__rollout_n__": 4}
     with pytest.raises(ConfigError, match="agent-loop manager"):
         checked(verl_config(data__train_files=parquet_of(tmp_path, row)))
+
+
+def served_by_verl(**changes: Any) -> DictConfig:
+    """A config whose judge verl serves itself."""
+    model = {
+        "enable": True,
+        "enable_resource_pool": True,
+        "model_path": "RRM-7B",
+        "rollout": {"free_cache_engine": False, "response_length": 8192},
+    }
+    settings = {
+        "rrm": {"judge": {"backend": "verl"}},
+        "reward__reward_model": model,
+        "reward__custom_reward_function": {"path": "pkg://rrm_reward.integrations.verl.exact_match"},
+        "reward__reward_manager": {"name": "RRMRewardManager"},
+    }
+    return verl_config(**{**settings, **changes})
+
+
+def test_a_judge_that_verl_serves_is_found_where_verl_says() -> None:
+    judge = read_settings(served_by_verl(), "10.0.0.7:8123").rrm.judge
+    assert (judge.backend, judge.urls, judge.model) == ("openai", ["http://10.0.0.7:8123/v1"], "RRM-7B")
+    assert read_settings(served_by_verl()).rrm.judge.backend == "verl"
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "reason"),
+    [
+        ("reward_model__enable", False, "for verl to serve it"),
+        ("reward_model__enable_resource_pool", False, "verl hides the group"),
+        ("reward_model__rollout__free_cache_engine", True, "never wake it"),
+        ("reward_model__rollout__response_length", 2048, "caps every request"),
+        ("custom_reward_function__path", None, "as a classifier"),
+        ("reward_manager__name", "naive", "only RRMRewardManager"),
+    ],
+)
+def test_what_verl_does_to_its_reward_model_is_refused_with_the_reason(
+    key: str, value: Any, reason: str
+) -> None:
+    with pytest.raises(ConfigError) as refused:
+        read_settings(served_by_verl(**{f"reward__{key}": value}))
+    assert refused.value.key == f"reward.{key.replace('__', '.')}"
+    assert reason in refused.value.fix
+
+
+def test_a_reward_model_that_nobody_asks_is_refused() -> None:
+    with pytest.raises(ConfigError, match="a model that nobody asks"):
+        read_settings(verl_config(reward__reward_model={"enable": True}))

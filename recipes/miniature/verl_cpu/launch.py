@@ -29,6 +29,7 @@ ROOT = Path(__file__).resolve().parents[3]
 """The project's folder, from which ``recipes`` and ``tests`` are imported."""
 
 _METRICS = "metrics.jsonl"
+_MODULES = ("recipes.miniature.verl_cpu.plugin", "rrm_reward.integrations.verl.advantage")
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,7 @@ class CPURun:
         validate_every: steps between validations; 0 for none, not even before training.
         seed: of the order of the data and of sampling.
         python: the interpreter whose verl runs, 0.8 or 0.9.
+        modules: that verl imports in every process of the run, beside the one that makes it run on a CPU.
     """
 
     folder: Path
@@ -65,6 +67,7 @@ class CPURun:
     validate_every: int = 0
     seed: int = 0
     python: Path = Path(sys.executable)
+    modules: tuple[str, ...] = ()
 
     @property
     def log(self) -> Path:
@@ -171,7 +174,7 @@ class CPURun:
         return {
             **inherited,
             "PYTHONPATH": os.pathsep.join(paths),
-            "VERL_USE_EXTERNAL_MODULES": "recipes.miniature.verl_cpu.plugin,rrm_reward.integrations.verl.advantage",
+            "VERL_USE_EXTERNAL_MODULES": ",".join((*_MODULES, *self.modules)),
             "VERL_PLATFORM": "cpu",
             # verl 0.9 registers its FSDP engine for named devices only; "cuda" is the one written in plain torch
             "VERL_ENGINE_DEVICE": "cuda",
