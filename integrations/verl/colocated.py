@@ -134,21 +134,19 @@ class RRMColocatedTrainer(PPOTrainerSync):  # type: ignore[misc]
         """Judge a whole batch, in training and in validation; writes ``rm_scores`` as verl's own method does."""
         names = ["responses", "raw_prompt", "extra_fields", "data_source", "reward_model", "extra_info"]
         data = tq.kv_batch_get(keys=batch.keys, partition_id=batch.partition_id, select_fields=names)
-        lengths = data["responses"].offsets().diff().tolist()
-        responses = data["responses"].to_padded_tensor(padding=self.tokenizer.pad_token_id)
+        # nested, or one plain tensor if all are equally long
+        responses = data["responses"].unbind()
         columns = {name: list(data[name]) for name in names[1:]}
         finals = final_outputs(batch.keys)
         rows = {at: {name: _plain(column[at]) for name, column in columns.items()} for at in finals.values()}
-        texts = {
-            at: self.tokenizer.decode(responses[at][: lengths[at]], skip_special_tokens=True)
-            for at in finals.values()
-        }
+        texts = {at: self.tokenizer.decode(responses[at], skip_special_tokens=True) for at in finals.values()}
         judged, timing = self._judge(finals, rows, texts, validate=batch.partition_id == "val")
         if metrics is not None and self._hub is not None:
             metrics.update(self._hub.step_metrics(timing))
         by_row = [judged[_session(key)] for key in batch.keys]
         scores = [
-            _at_the_end(row["reward_score"], length) for row, length in zip(by_row, lengths, strict=True)
+            _at_the_end(row["reward_score"], len(response))
+            for row, response in zip(by_row, responses, strict=True)
         ]
         extra = np.empty(len(by_row), dtype=object)
         for at, row in enumerate(by_row):
