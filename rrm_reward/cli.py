@@ -87,14 +87,8 @@ def _run(argv: Sequence[str] | None) -> int:
             return _replay(arguments, overrides)
         if arguments.command == "serve":
             return _serve(arguments, overrides)
-        if arguments.command == "size":
-            from rrm_reward.cluster import _size_report
-
-            return _size_report.main(arguments)
-        if arguments.command == "doctor":
-            from rrm_reward.cluster import _doctor
-
-            return _doctor.main()
+        if hasattr(arguments, "run"):
+            return int(arguments.run(arguments))
         return _data(arguments)
     except RRMRewardError as error:
         print(f"rrm-reward: {error}", file=sys.stderr)
@@ -121,26 +115,10 @@ def _parser() -> argparse.ArgumentParser:
     _add_replay(commands)
     _add_serve(commands)
     _add_data(commands)
-    commands.add_parser(
-        "doctor",
-        allow_abbrev=False,
-        help="devices, variables and versions, and what is wrong with them",
-        description="Prints what this machine has and what works together. Exit code 1: something is wrong.",
-    )
-    _add_size(commands)
+    from rrm_reward.cluster._commands import add_commands
+
+    add_commands(commands)
     return parser
-
-
-def _add_size(commands: Any) -> None:
-    from rrm_reward.cluster import _size_report
-
-    size = commands.add_parser(
-        "size",
-        allow_abbrev=False,
-        help="whether policy and judge fit on some GPUs, and how long judging takes",
-        description="Memory arithmetic; its assumptions are those of docs/sizing.md. Exit code 1: it does not fit.",
-    )
-    _size_report.add_arguments(size)
 
 
 def _add_rank(commands: Any) -> None:
