@@ -19,8 +19,10 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
+import os
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -80,7 +82,7 @@ class RRMReward:
         self._ranks = Ranks()
         self._seen: set[str] = set()
         self.counts: Counter[str] = Counter()
-        self._judge = JudgeThread(self._config)
+        self._judge = JudgeThread(_of_this_process(self._config))
 
     def __call__(self, prompts: Sequence[Any], completions: Sequence[Any], **columns: Any) -> Rewards:
         """The rewards of this process's rollouts, None where nothing is known; waits for the judge.
@@ -221,6 +223,18 @@ def _read(config: RRMConfig | Mapping[str, Any] | str | Path, overrides: Sequenc
     if isinstance(config, Mapping):
         return load(tree=config, overrides=overrides)
     return load(config, overrides)
+
+
+def _of_this_process(config: RRMConfig) -> RRMConfig:
+    """With files of its own: every process of a run judges, and none but the first writes where the user said."""
+    rank = os.environ.get("RANK", "0")
+    if rank == "0":
+        return config
+
+    def own(part: Any) -> Any:
+        return replace(part, path=f"{part.path}.{rank}") if part.path else part
+
+    return replace(config, log=own(config.log), position=own(config.position))
 
 
 def _again(config: RRMConfig, size: int | None, size_eval: int | None, column: str, name: str) -> RRMReward:

@@ -7,6 +7,7 @@ import inspect
 import pickle
 import threading
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -205,3 +206,14 @@ def test_it_crosses_into_another_process_as_its_configuration(make_reward: MakeR
     with pickle.loads(pickle.dumps(make_reward(num_generations=2, name="x"))) as copy:
         assert copy.__name__ == "x"
         assert copy(["q"] * 2, rollouts(0, 1)) == [-1.0, 1.0]
+
+
+def test_every_process_of_a_run_writes_a_log_of_its_own(
+    make_reward: MakeReward, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for rank in ("0", "1"):
+        monkeypatch.setenv("RANK", rank)
+        reward = make_reward(f"log.path={tmp_path}/run.sqlite", num_generations=2)
+        assert reward(["q"] * 2, rollouts(0, 1)) == [-1.0, 1.0]
+        reward.close()
+    assert {"run.sqlite", "run.sqlite.1"} <= {file.name for file in tmp_path.iterdir()}
