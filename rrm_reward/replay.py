@@ -51,7 +51,7 @@ class Command:
     overrides: Sequence[str]
 
     def run(self, out: IO[str]) -> int:
-        """Write a line for every group; returns the number of groups that lost rows and are left out.
+        """Write a line for every group; returns the number of groups that are left out.
 
         Raises:
             ConfigError: no such log, or a setting that does not work.
@@ -60,11 +60,14 @@ class Command:
             run: _Rules(self._config(logged), self._replays())
             for run, logged in read_settings(self.log).items()
         }
-        groups = matches = uncovered = unfinished = 0
+        groups = matches = uncovered = unfinished = scored = 0
         lost = count_lost(self.log)
         for group in read_groups(self.log):
             if group.lost:
                 lost += 1
+                continue
+            if _was_scored(group):
+                scored += 1
                 continue
             replayed = runs[group.run].replay(group)
             row = json.loads(result_row(group.id, replayed.result))
@@ -79,7 +82,9 @@ class Command:
             _say(f"{unfinished} groups had not come to their end when the run stopped")
         if lost:
             _say(f"{lost} groups lost rows when they were written, and are left out")
-        return lost
+        if scored:
+            _say(f"{scored} groups were scored one by one and not compared: there is nothing to rate again")
+        return lost + scored
 
     def _replays(self) -> bool:
         """Whether a schedule is asked for, and not just all there is."""
@@ -137,6 +142,11 @@ class _Rules:
         """Drawn as the arena drew it, if the settings are those of the run."""
         seed = derive_seed(self._config.seed, "group", render_query(group.asked))
         return self._draw(group.size, seed, belief)
+
+
+def _was_scored(group: LoggedGroup) -> bool:
+    """True if rewards differ that no match can explain: the judge was a scalar reward model, or an oracle."""
+    return not group.outcomes and len(set(group.rewards or ()) - {None}) > 1
 
 
 def _say(text: str) -> None:

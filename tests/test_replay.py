@@ -4,14 +4,15 @@ import json
 import random
 import sqlite3
 
+import numpy as np
 import pytest
 
 from rrm_reward import cli
 from rrm_reward.rating import make_rating
-from rrm_reward.record import LoggedGroup, replay
+from rrm_reward.record import LoggedGroup, RunLog, replay
 from rrm_reward.reward import make_reward
 from rrm_reward.tournament import make_tournament
-from rrm_reward.types import Outcome, Verdict, Vote
+from rrm_reward.types import GroupResult, Outcome, Ratings, Verdict, Vote
 from tests.support.running_judge import running_judge
 
 FIELDS = ("rewards", "ratings", "stderr", "missing")
@@ -150,3 +151,14 @@ def test_a_lower_twin_that_came_late_inherits_what_was_played_for_it():
     result = replay(group, make_rating("win_rate"), make_reward()).result
     assert [(outcome.i, outcome.j) for outcome in result.outcomes] == [(0, 2)]
     assert result.rewards[0] == result.rewards[1] > result.rewards[2]
+
+
+def test_groups_that_were_scored_and_not_compared_are_left_out_and_named(tmp_path, capsys):
+    log = RunLog(tmp_path / "run.sqlite")
+    scores = np.array([0.1, 0.9])
+    log.opened(0, "g", "q", 2)
+    log.closed(0, GroupResult("g", scores, Ratings(scores, scores), (), 0, 2, 0, standing=(0, 1)))
+    log.close()
+    code, rows, err = run(capsys, "replay", tmp_path / "run.sqlite")
+    assert (code, rows) == (1, [])
+    assert "nothing to rate again" in err
