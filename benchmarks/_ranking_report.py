@@ -176,6 +176,14 @@ def _through_rank() -> str:
             + " | ".join(map(str, (*shown, f"{row['calls']:.2f}", tau, f"{row['correlation']:.3f}")))
             + " |"
         )
+    text.append("")
+    for row in record["rows"]:
+        if row["learnt_less_none"]:
+            mean, error = row["learnt_less_none"]
+            text.append(
+                f"- bias {row['bias']}, budget {row['budget']}: what the learnt term is worth, paired by group: "
+                f"{mean:+.3f} ± {error:.3f} of tau."
+            )
     return "\n".join(text) + "\n"
 
 

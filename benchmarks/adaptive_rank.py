@@ -24,19 +24,19 @@ from benchmarks.ranking import kendall_tau, mean_and_error
 from tests.support.running_judge import running_judge
 
 ROWS = (
-    # schedule, rating, budget, position is learnt
-    ("round_robin", "win_rate", 28, False),
-    ("round_robin", "bradley_terry", 28, True),
-    ("round_robin", "bradley_terry", 16, True),
-    ("adaptive", "bradley_terry", 16, True),
-    ("adaptive", "bradley_terry", 24, True),
-    ("adaptive", "bradley_terry", 28, True),
-    ("adaptive", "bradley_terry", 28, False),
-    ("adaptive", "bradley_terry", 56, True),
+    # bias, schedule, rating, budget, position is learnt
+    (0.3, "adaptive", "bradley_terry", 16, True),
+    (0.3, "adaptive", "bradley_terry", 28, True),
+    (0.3, "adaptive", "bradley_terry", 28, False),
+    (0.3, "round_robin", "win_rate", 28, False),
+    (0.3, "round_robin", "bradley_terry", 28, True),
+    (0.3, "round_robin", "bradley_terry", 16, True),
+    (0.0, "adaptive", "bradley_terry", 28, True),
+    (0.0, "adaptive", "bradley_terry", 28, False),
+    (0.0, "adaptive", "bradley_terry", 16, True),
+    (0.0, "adaptive", "bradley_terry", 16, False),
 )
-
-FAIR_ROWS = tuple(row for row in ROWS if row[2] in (16, 28))
-"""Without a bias: is the term harmless?"""
+"""Without a bias (the last four): is the term harmless?"""
 
 
 def main() -> None:
@@ -51,6 +51,7 @@ def main() -> None:
     draw = random.Random(f"qualities {arguments.seed}")
     qualities = [[draw.random() for _ in range(arguments.responses)] for _ in range(arguments.groups)]
     rows = []
+    found_taus: dict[tuple[float, str, int, bool], np.ndarray] = {}
     print("| bias | schedule | rating | position | budget | calls a group | tau | correlation |")
     print("|---|---|---|---|---|---|---|---|")
     with tempfile.TemporaryDirectory() as folder:
@@ -59,45 +60,43 @@ def main() -> None:
             for k, group in enumerate(qualities):
                 responses = [f"response {i}: quality={q:.6f}" for i, q in enumerate(group)]
                 file.write(json.dumps({"id": k, "query": f"query {k}", "responses": responses}) + "\n")
-        for bias in (0.3, 0.0):
-            for schedule, rating, budget, learn in ROWS if bias else FAIR_ROWS:
-                output = Path(folder) / f"{bias} {schedule} {rating} {budget} {learn}.jsonl"
-                with running_judge(bias=bias, noise=0.2, seed=arguments.seed) as judge:
-                    command = [
-                        *(
-                            sys.executable,
-                            "-m",
-                            "rrm_reward.cli",
-                            "rank",
-                            str(source),
-                            "--output",
-                            str(output),
-                        ),
-                        *("--judge", judge.url, "--model", judge.model, "--concurrency", "64"),
-                        *("--tournament", schedule, "--rating", rating, "--budget", str(budget)),
-                        f"position.learn={'null' if learn else 'false'}",
-                    ]
-                    subprocess.run(command, check=True, stderr=subprocess.DEVNULL)
-                    calls = judge.counts["votes"] / arguments.groups
-                found = [json.loads(line)["rewards"] for line in output.read_text().splitlines()]
-                taus = [kendall_tau(np.array(r), np.array(q)) for r, q in zip(found, qualities, strict=True)]
-                correlations = [float(np.corrcoef(r, q)[0, 1]) for r, q in zip(found, qualities, strict=True)]
-                tau, tau_error = mean_and_error(taus)
-                correlation, _ = mean_and_error(correlations)
-                rows.append(
-                    {
-                        **{"bias": bias, "schedule": schedule, "rating": rating, "position": learn},
-                        **{"budget": budget, "calls": calls, "tau": tau, "tau_error": tau_error},
-                        "correlation": correlation,
-                    }
-                )
-                if arguments.json:
-                    results.write(Path(arguments.json), rows)
-                print(
-                    f"| {bias} | {schedule} | {rating} | {'learnt' if learn else 'none'} | {budget} | {calls:.2f} | "
-                    f"{tau:.3f} ± {tau_error:.3f} | {correlation:.3f} |",
-                    flush=True,
-                )
+        for bias, schedule, rating, budget, learn in ROWS:
+            output = Path(folder) / f"{bias} {schedule} {rating} {budget} {learn}.jsonl"
+            with running_judge(bias=bias, noise=0.2, seed=arguments.seed) as judge:
+                command = [
+                    *(sys.executable, "-m", "rrm_reward.cli", "rank", str(source)),
+                    *("--output", str(output)),
+                    *("--judge", judge.url, "--model", judge.model, "--concurrency", "64"),
+                    *("--tournament", schedule, "--rating", rating, "--budget", str(budget)),
+                    f"position.learn={'null' if learn else 'false'}",
+                ]
+                subprocess.run(command, check=True, stderr=subprocess.DEVNULL)
+                calls = judge.counts["votes"] / arguments.groups
+            found = [json.loads(line)["rewards"] for line in output.read_text().splitlines()]
+            taus = [kendall_tau(np.array(r), np.array(q)) for r, q in zip(found, qualities, strict=True)]
+            correlations = [float(np.corrcoef(r, q)[0, 1]) for r, q in zip(found, qualities, strict=True)]
+            tau, tau_error = mean_and_error(taus)
+            found_taus[bias, schedule, budget, learn] = np.array(taus)
+            learnt = found_taus.get((bias, schedule, budget, True))
+            gain = None if learn or learnt is None else mean_and_error(learnt - np.array(taus))
+            correlation, _ = mean_and_error(correlations)
+            rows.append(
+                {
+                    **{"bias": bias, "schedule": schedule, "rating": rating, "position": learn},
+                    **{"budget": budget, "calls": calls, "tau": tau, "tau_error": tau_error},
+                    "correlation": correlation,
+                    "learnt_less_none": gain,
+                }
+            )
+            if arguments.json:
+                results.write(Path(arguments.json), rows)
+            if gain is not None:
+                print(f"the term, paired by group: {gain[0]:+.4f} ± {gain[1]:.4f} of tau")
+            print(
+                f"| {bias} | {schedule} | {rating} | {'learnt' if learn else 'none'} | {budget} | {calls:.2f} | "
+                f"{tau:.3f} ± {tau_error:.3f} | {correlation:.3f} |",
+                flush=True,
+            )
 
 
 if __name__ == "__main__":
