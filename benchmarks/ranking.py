@@ -32,7 +32,7 @@ from benchmarks._simulated import (
 from rrm_reward.seeding import derive_seed
 
 DATA = Path(__file__).parent / "data" / "ranking.jsonl"
-SIZES = {8: 80, 4: 100, 16: 40, 32: 12}
+SIZES = {8: 60, 16: 24, 4: 60, 32: 8}
 """Group sizes, and how many groups each cell has."""
 
 

@@ -125,6 +125,13 @@ def test_a_full_budget_is_a_round_robin_in_both_orders() -> None:
     assert {(o.i, o.j) for o in tournament.outcomes} == set(itertools.permutations(range(6), 2))
 
 
+def test_where_a_second_meeting_tells_nothing_every_pair_is_met_before_any_is_met_again() -> None:
+    tournament = play_all(adaptive(7, 21, settled=0.0, repeat=0.0), np.arange(7.0), random.Random(0))
+    assert len({frozenset((o.i, o.j)) for o in tournament.outcomes}) == 21
+    eager = play_all(adaptive(7, 21, settled=0.0, repeat=1.0), np.arange(7.0), random.Random(0))
+    assert len({frozenset((o.i, o.j)) for o in eager.outcomes}) < 21
+
+
 def test_where_a_match_asks_both_orders_a_pair_is_met_once() -> None:
     around = Circumstances(both_orders=True)
     tournament = play_all(
