@@ -17,15 +17,17 @@ HIDDEN = "***"
 
 # A password that should have been percent-encoded may hold anything but white space: up to the last @ of the word.
 _USER = re.compile(r"(?<=://)\S*@")
+_NO_SCHEME = re.compile(r"""[^\s'"/@:]+:(?!//)[^\s'"@]+@(?=[^\s'"])""")
 _QUERY = re.compile(r"(://[^\s?]*\?)\S+")
 _SECRET = re.compile(r"(?i).*(?:api_?key|secret|password|passwd|authorization|bearer|(?:^|_)token)")
 
 
 def redacted(text: str) -> str:
     """The text without the credentials of URLs in it."""
-    if "://" not in text:
+    if "@" not in text and "://" not in text:
         return text
-    return _QUERY.sub(rf"\g<1>{HIDDEN}", _USER.sub(f"{HIDDEN}@", text))
+    text = _NO_SCHEME.sub(f"{HIDDEN}@", _USER.sub(f"{HIDDEN}@", text))
+    return _QUERY.sub(rf"\g<1>{HIDDEN}", text)
 
 
 def redacted_settings(tree: Any) -> Any:

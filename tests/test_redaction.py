@@ -28,6 +28,7 @@ ASK = [{"role": "user", "content": "?"}]
             "['http://u:s3cret@a/v1', 'http://u:s3cret@b/v1']: no judge",
             "['http://***@a/v1', 'http://***@b/v1']: no judge",
         ),
+        ("judge.urls='me:s3cret@host:8000/v1': must", "judge.urls='***@host:8000/v1': must"),
         ("http://host/v1: me@example.org is nobody's password", None),
         ("plain text, a@b", None),
     ],
@@ -38,7 +39,8 @@ def test_a_url_is_shown_without_its_credentials(text, shown):
 
 
 @pytest.mark.parametrize(
-    "url", ["ftp://me:s3cret@host/v1", "http://me:s3cret@host", "http://host/?key=s3cret"]
+    "url",
+    ["ftp://me:s3cret@host/v1", "me:s3cret@host/v1", "http://me:s3cret@host", "http://host/?key=s3cret"],
 )
 def test_an_error_about_a_setting_shows_no_credentials(url):
     with pytest.raises(ConfigError) as caught:
