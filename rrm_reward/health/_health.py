@@ -13,7 +13,7 @@ from rrm_reward.health._consistency import agreement, flipped, tally, triads
 from rrm_reward.health._group import decided, length_correlation
 from rrm_reward.health._recent import Recent, RecentQuantiles, wilson
 from rrm_reward.judge import Judgment
-from rrm_reward.types import GroupResult, NoVerdict
+from rrm_reward.types import GroupResult, NoVerdict, PositionBelief
 
 logger = logging.getLogger(__name__)
 
@@ -59,6 +59,8 @@ GAUGES: dict[str, str] = {
     "rrm/length_drift": "that, over health.length_baseline",
     "rrm/length_correlation": "mean correlation of reward and length within a group",
     "rrm/decided": "mean share of the spread of ratings in a group that is not the judge's noise",
+    "rrm/position": "log-odds that Assistant 1 has for being it, learnt over all groups (position.learn)",
+    "rrm/position_error": "standard deviation of that",
     "rrm/alarms": "warnings given so far",
 }
 """What each gauge means. All are NaN until there is something to say, but for ``rrm/alarms``."""
@@ -93,6 +95,7 @@ class Health:
         self._baseline = settings.length_baseline
         self._first_lengths: list[float] = []
         self._closed = 0
+        self._position: PositionBelief | None = None
         self._failed = False
 
     def judged(self, judgment: Judgment, seconds: float, *, late: bool) -> None:
@@ -121,6 +124,7 @@ class Health:
     def closed(self, result: GroupResult) -> None:
         """One group got its result."""
         try:
+            self._position = result.position or self._position
             self._measure(result)
             self._closed += 1
             if self._closed % _CHECK_EVERY == 0:
@@ -160,6 +164,8 @@ class Health:
             "rrm/length_drift": length / self._baseline if self._baseline else math.nan,
             "rrm/length_correlation": groups.mean("correlation"),
             "rrm/decided": groups.mean("decided"),
+            "rrm/position": self._position.mean if self._position else math.nan,
+            "rrm/position_error": self._position.deviation if self._position else math.nan,
             "rrm/alarms": float(len(self._alarms.rung)),
         }
 

@@ -18,7 +18,7 @@ from rrm_reward.judge import Judgment
 from rrm_reward.rating import make_rating
 from rrm_reward.reward import make_reward
 from rrm_reward.tournament import make_tournament
-from rrm_reward.types import Group, GroupResult, NoVerdict, Ratings, Verdict, Vote
+from rrm_reward.types import Group, GroupResult, NoVerdict, PositionBelief, Ratings, Verdict, Vote
 from tests.support import clock
 from tests.support.comparer import QualityJudge
 
@@ -269,3 +269,14 @@ def test_headlines_are_the_same_finite_numbers_from_the_start() -> None:
     assert set(before.values()) == {0.0}
     assert all(math.isfinite(value) for value in after.values())
     assert after["rrm/thinking_tokens"] == pytest.approx(100)
+
+
+def test_what_was_learnt_of_the_position_bias_shows_from_the_first_group_that_used_it() -> None:
+    health = Health()
+    health.closed(GroupResult("g", np.zeros(2), Ratings(np.zeros(2), np.ones(2)), (), 1, 1, 0))
+    assert math.isnan(health.gauges()["rrm/position"])
+    learnt = PositionBelief(1.25, 0.5)
+    health.closed(
+        GroupResult("g", np.zeros(2), Ratings(np.zeros(2), np.ones(2)), (), 1, 1, 0, position=learnt)
+    )
+    assert (health.gauges()["rrm/position"], health.gauges()["rrm/position_error"]) == (1.25, 0.5)
