@@ -2,9 +2,8 @@
 # make_openrlhf_venv.sh PYTHON VENV PINS: OpenRLHF on a CPU, with vLLM's CPU build.
 #
 # PINS holds every package that installs as it is. Two of OpenRLHF's requirements do not build without CUDA, and of both
-# only Python code is wanted on a CPU: they are unpacked from their source packages. And
-# OpenRLHF 0.10.1, the last one with flat flags, lies beside the environment's own, in
-# VENV/openrlhf-0.10.1, for the tests of its contract.
+# only Python code is wanted on a CPU: they are unpacked from their source packages. OpenRLHF 0.10.1, the last one with
+# flat flags, lies beside the environment's own, in VENV/openrlhf-0.10.1, for the tests of its contract.
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 python=$1 venv=$2 pins=$3

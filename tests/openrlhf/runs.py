@@ -35,6 +35,8 @@ _ON_CPU = {
     "VLLM_CPU_OMP_THREADS_BIND": "nobind",
     "WANDB_MODE": "disabled",
     "RAY_DEDUP_LOGS": "0",
+    # by default Ray puts its workers behind everything else that runs on the machine
+    "RAY_worker_niceness": "0",
 }
 
 

@@ -42,9 +42,12 @@ PHRASES = (
 
 ADDITIONS = {
     "openrlhf.utils.deepspeed.deepspeed": """
+import sys
+
 import deepspeed.comm.torch
 
-deepspeed.comm.torch.build_shm_op = lambda: None
+# by its name: the attribute deepspeed.comm.torch is PyTorch
+sys.modules["deepspeed.comm.torch"].build_shm_op = lambda: None
 """,
     "openrlhf.utils.distributed_util": """
 def stateless_init_process_group(master_address, master_port, rank, world_size, device):
