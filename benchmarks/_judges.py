@@ -64,6 +64,9 @@ class Times:
     def close(self) -> None:
         pass
 
+    def snapshot(self) -> dict[str, float]:
+        return {}
+
     @property
     def work(self) -> float:
         """Seconds of all matches together."""

@@ -109,6 +109,11 @@ class OpenGroup:
         """Number of slots."""
         return self._state.n
 
+    @property
+    def all_here(self) -> bool:
+        """Whether every member has arrived or failed: nothing but the judge is waited for."""
+        return self._state.known == self._state.n
+
     def add(self, slot: int, response: str) -> None:
         """The response in this slot has arrived; judging goes on at once. A known slot stays as it is.
 

@@ -4,9 +4,7 @@
         result = await arena.judge(Group("g1", "What is 2 + 2?", ["4", "5", "22"]))
         result.rewards
 
-One limit on requests in flight holds for all groups. Whenever the judge has room, the match with the longest chain of
-matches waiting behind it goes first, then the group that was opened first: knockout finals must not be left for the
-end, when the judge would stand idle around them.
+One limit on requests in flight holds for all groups; which match goes first, `rrm_reward._queue` says.
 
 A group can be opened before its members exist (`open`): members are added as their rollouts finish and judging begins
 with the first pair. Rewards do not depend on that (`rrm_reward._group`). A group is closed exactly once, with
@@ -16,7 +14,6 @@ whatever is known: when its tournament is done or its deadline is over. Later ve
 from __future__ import annotations
 
 import asyncio
-import heapq
 import itertools
 import logging
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
@@ -25,6 +22,7 @@ from typing import Self
 
 from rrm_reward._group import Pairing
 from rrm_reward._open_group import Draw, OpenGroup, Rules
+from rrm_reward._queue import MatchQueue
 from rrm_reward.health import Health
 from rrm_reward.judge import Comparer, Judgment
 from rrm_reward.metrics import ArenaMetrics
@@ -82,8 +80,7 @@ class Arena:
         self._recorder = recorder
         self._open: dict[int, OpenGroup] = {}
         self._sequence = itertools.count()
-        self._queue: list[tuple[int, int, int, OpenGroup, Match]] = []
-        self._queued = itertools.count()
+        self._queue = MatchQueue()
         self._in_flight = 0
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -141,12 +138,12 @@ class Arena:
         sequence = next(self._sequence)
 
         def ask(group: OpenGroup, matches: list[Match]) -> None:
-            for match in matches:
-                heapq.heappush(self._queue, (-match.depth, sequence, next(self._queued), group, match))
+            self._queue.put(sequence, group, matches)
             self._pump()
 
         def closed(result: GroupResult) -> None:
             del self._open[sequence]
+            self._queue.drop(sequence)
             self.metrics.closed(result)
             self.health.closed(result)
             if self._recorder is not None:
@@ -238,7 +235,7 @@ class Arena:
         """Begin what the judge has room for."""
         width = self.comparer.width
         while self._queue and self._in_flight + width <= self.concurrency:
-            _, sequence, _, group, match = heapq.heappop(self._queue)
+            sequence, group, match = self._queue.pop()
             pairing = group.pairing(match)
             if group.wants(pairing):
                 self._in_flight += width

@@ -311,3 +311,22 @@ def test_every_response_of_a_round_robin_stands_first_about_equally_often():
         first = sum(count for (a, _), count in judge.asked.items() if a == text)
         assert first in (3, 4)
     assert set(map(frozenset, judge.asked)) == set(map(frozenset, itertools.combinations(TEXTS, 2)))
+
+
+def test_a_group_whose_members_are_all_here_is_served_before_one_that_waits_for_rollouts():
+    judge = QualityJudge()
+
+    async def main():
+        players = arena(judge, concurrency=1)
+        early, late = players.open("early", "q early", 4), players.open("late", "q late", 2)
+        for slot in range(3):
+            early.add(slot, f"0.{slot} early")
+        for slot in range(2):
+            late.add(slot, f"0.{slot} late")
+        await late.result()
+        early.complete()
+        await early.result()
+
+    clock.run(main())
+    order = [a.split()[1] for _, a, _ in judge.begun]
+    assert order == ["early", "late", "early", "early"]

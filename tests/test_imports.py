@@ -13,7 +13,7 @@ SHIMS = Path(__file__).parents[1] / "integrations"
 LAYERS = (
     ("types", "errors", "redaction", "seeding"),
     ("options", "tournament", "rating", "reward", "judge"),
-    ("_group", "_open_group", "_reckoning", "metrics", "health", "record", "arena", "scoring"),
+    ("_group", "_open_group", "_queue", "_reckoning", "metrics", "health", "record", "arena", "scoring"),
     ("_share", "assembler", "config", "_settings", "_cluster_config", "_judge_config", "_validate", "data"),
     ("build",),
     ("rank", "replay", "service", "cluster", "integrations"),
