@@ -52,8 +52,8 @@ async def hold(url: str, schedule: str) -> dict[str, object]:
                 text = f"quality={rng.random():.9f} {rng.randbytes(CHARS // 2 - 10).hex()}"
                 submit = assembler.submit(f"g{g}", slot, text, query=f"query {g}", size=SIZE)
                 waiting.append(asyncio.ensure_future(submit))
-        while arena.metrics.snapshot()["comparisons"] < SLOTS:
-            await asyncio.sleep(0.2)  # noqa: ASYNC110 (an arena has no event for that)
+        while arena.metrics.snapshot()["comparisons"] < SLOTS:  # noqa: ASYNC110 (there is no event for it)
+            await asyncio.sleep(0.2)
         unanswered = sum(not task.done() for task in waiting)
         counts = arena.snapshot()
         assembler.close()
