@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 
 from rrm_reward.errors import ConfigError, InputError
 
+ROWS_AT_ONCE = 5_000
 BUILDERS = {".parquet": "parquet", ".jsonl": "json", ".json": "json"}
 
 
@@ -52,21 +54,27 @@ def read_rows(
     return found
 
 
-def write_parquet(path: str | Path, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Write rows of one schema, whole or not at all.
+def write_parquet(path: str | Path, rows: Iterable[Mapping[str, Any]]) -> None:
+    """Write rows of one schema, whole or not at all; a few thousand at a time are in memory.
 
     Raises:
         ConfigError: ``pyarrow`` is not installed, or there is nothing to write.
         OSError: the file cannot be written.
     """
-    if not rows:
+    waiting = iter(rows)
+    first = list(itertools.islice(waiting, ROWS_AT_ONCE))
+    if not first:
         raise ConfigError(
             "OUT.parquet", str(path), "no row is left to write; loosen --max-chars or name another --split"
         )
     arrow, parquet = import_extra("pyarrow"), import_extra("pyarrow.parquet")
+    table = arrow.Table.from_pylist(first)
     fresh = Path(f"{path}.new")
     try:
-        parquet.write_table(arrow.Table.from_pylist(rows), fresh)
+        with parquet.ParquetWriter(fresh, table.schema) as writer:
+            writer.write_table(table)
+            while more := list(itertools.islice(waiting, ROWS_AT_ONCE)):
+                writer.write_table(arrow.Table.from_pylist(more, schema=table.schema))
         os.replace(fresh, path)
     finally:
         fresh.unlink(missing_ok=True)

@@ -250,6 +250,7 @@ def test_a_labeller_that_only_likes_the_first_labels_nothing(tmp_path):
         )
         assert judge.counts["requests"] == 6
     assert not (out / "train.parquet").exists()
+    assert manifest_of(out)["sources"]["tulu"]["dropped"] == {"identical responses": 1, "undecided": 3}
 
 
 def test_what_cannot_be_used_is_never_paid_for_and_every_row_is_accounted_for(tmp_path):
@@ -386,6 +387,13 @@ def test_a_line_that_was_cut_by_a_kill_is_forgotten_and_nothing_else(tmp_path):
     with Journal(path) as journal:
         assert journal.get("c") == [3]
         assert len(journal) == 3
+
+
+def test_rows_are_written_in_parts_of_one_schema(tmp_path, monkeypatch):
+    monkeypatch.setattr("rrm_reward.data._files.ROWS_AT_ONCE", 7)
+    out = tmp_path / "out"
+    assert pairs(out, "--source", f"skywork-reward={write(tmp_path / 'rows.jsonl', SKYWORK_REWARD)}") == 0
+    assert [row["extra_info"]["index"] for row in read(out / "train.parquet")] == list(range(20))
 
 
 async def test_a_full_disk_is_told_as_what_it_is():

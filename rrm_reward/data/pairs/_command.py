@@ -99,23 +99,14 @@ def _rendering(arguments: argparse.Namespace) -> tuple[Rendering, Callable[[Pair
 
 
 async def _run(arguments: argparse.Namespace, sources: Sequence[tuple[Source, str]]) -> tuple[str, bool]:
-    out = Path(arguments.output)
     render, fits = _rendering(arguments)
     contamination = Contamination(arguments.ngram)
     for given in arguments.exclude:
         for question in read_evaluation(given):
             contamination.add(question)
-    sampling, labelling = _server(arguments, "sampler"), _server(arguments, "labeller")
     async with AsyncExitStack() as stack:
-        sampler = labeller = checker = None
-        if sampling is not None:
-            sampler = Sampler(sampling, stack.enter_context(Journal(out / "responses.jsonl")))
-            stack.push_async_callback(sampler.aclose)
-            await sampler.start()
-        if labelling is not None:
-            labeller = Labeller(labelling, stack.enter_context(Journal(out / "labels.jsonl")))
-            stack.push_async_callback(labeller.aclose)
-            await labeller.start()
+        sampler, labeller = await _servers(arguments, stack)
+        checker = None
         if sampler is not None and any(source.kind is Question for source, _ in sources):
             checker = Checker(arguments.check_processes, arguments.check_seconds)
             stack.callback(checker.close)
@@ -131,25 +122,56 @@ async def _run(arguments: argparse.Namespace, sources: Sequence[tuple[Source, st
             arguments.seed,
         )
         accounts = [await workshop.make_pairs(source, place) for source, place in sources]
-    pairs = [pair for account in accounts for pair in account.pairs]
-    splits = dict(zip(("train", "val"), hold_out(pairs, arguments.val, arguments.seed), strict=True))
-    for split, chosen in splits.items():
-        if chosen or split == "train":
-            write_parquet(out / f"{split}.parquet", list(_rows(split, chosen, render, arguments.seed)))
-            write_parquet(out / f"{split}_preferences.parquet", [preference_row(pair) for pair in chosen])
-    manifest = _manifest(arguments, accounts, splits)
-    if checker is not None:
-        manifest["checks_killed"] = checker.killed
-    fresh = out / "manifest.json.new"
-    fresh.write_text(json.dumps(manifest, indent=2) + "\n")
-    os.replace(fresh, out / "manifest.json")
+    splits = _write(arguments, accounts, render, checks_killed=checker.killed if checker is not None else 0)
     failed = sum(account.dropped[FAILED] for account in accounts)
     asked = sum(paid.asked for paid in (sampler, labeller) if paid is not None)
     line = (
-        f"{out}: {len(splits['train'])} pairs to train on and {len(splits['val'])} held out, "
+        f"{arguments.output}: {len(splits['train'])} pairs to train on and {len(splits['val'])} held out, "
         f"of {sum(account.read for account in accounts)} rows; {asked} requests (manifest.json)"
     )
     return (f"{line}; {failed} failed, run again to ask for them" if failed else line), not failed
+
+
+async def _servers(
+    arguments: argparse.Namespace, stack: AsyncExitStack
+) -> tuple[Sampler | None, Labeller | None]:
+    """Those that were named, started, with their journals; the stack closes them."""
+    out = Path(arguments.output)
+    sampling, labelling = _server(arguments, "sampler"), _server(arguments, "labeller")
+    sampler = labeller = None
+    if sampling is not None:
+        sampler = Sampler(sampling, stack.enter_context(Journal(out / "responses.jsonl")))
+        stack.push_async_callback(sampler.aclose)
+        await sampler.start()
+    if labelling is not None:
+        labeller = Labeller(labelling, stack.enter_context(Journal(out / "labels.jsonl")))
+        stack.push_async_callback(labeller.aclose)
+        await labeller.start()
+    return sampler, labeller
+
+
+def _write(
+    arguments: argparse.Namespace, accounts: Sequence[Account], render: Rendering, *, checks_killed: int
+) -> dict[str, list[Pair]]:
+    """The manifest, then the rows; the pairs of each split.
+
+    Raises:
+        ConfigError: there is no pair; the manifest says why.
+    """
+    out, seed = Path(arguments.output), arguments.seed
+    pairs = [pair for account in accounts for pair in account.pairs]
+    splits = dict(zip(("train", "val"), hold_out(pairs, arguments.val, seed), strict=True))
+    manifest = {**_manifest(arguments, accounts, splits), "checks_killed": checks_killed}
+    fresh = out / "manifest.json.new"
+    fresh.write_text(json.dumps(manifest, indent=2) + "\n")
+    os.replace(fresh, out / "manifest.json")
+    if not splits["train"]:
+        raise ConfigError("OUT", str(out), "there is no pair to train on; manifest.json counts the reasons")
+    for split, chosen in splits.items():
+        if chosen:
+            write_parquet(out / f"{split}.parquet", _rows(split, chosen, render, seed))
+            write_parquet(out / f"{split}_preferences.parquet", map(preference_row, chosen))
+    return splits
 
 
 def _rows(split: str, pairs: Sequence[Pair], render: Rendering, seed: int) -> Iterator[dict[str, Any]]:
