@@ -9,7 +9,7 @@ export PYTHONUNBUFFERED = 1
 # A dozen processes of a run import the same modules: compile each once.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test test-fast test-trainers lint format requirements checkpoints ablation bench bench-ranking clean
+.PHONY: demo test test-fast test-trainers lint format requirements checkpoints ablation bench bench-ranking scaling clean
 
 demo: .venv/.ready
 	.venv/bin/python -m recipes.miniature.demo --seed $(SEED) --judge $(JUDGE) --out $(OUT)
@@ -46,6 +46,10 @@ bench-ranking: .venv/.ready
 # Schedules, ratings and judges as the reward of the miniature; goes on where it ended (docs/ablation.md).
 ablation: .venv/.ready
 	.venv/bin/python -m recipes.ablation
+
+# Accuracy over votes and over thinking tokens: docs/scaling.md, its figure and its numbers.
+scaling: .venv/.ready
+	.venv/bin/python -m recipes.scaling
 
 # Remakes the committed checkpoints of the miniature (base policy and RRM).
 checkpoints: .venv/.ready

@@ -61,13 +61,13 @@ class Setting:
     """
 
     seed: int = 0
-    steps: int = 16
+    steps: int = 20
     pairs: int = 16
     judgments: int = 8
     passes: int = 4
     learning_rate: float = 5e-4
     held_out: int = 150
-    validate_every: int = 4
+    validate_every: int = 5
     limit_seconds: float = 1200.0
 
 
