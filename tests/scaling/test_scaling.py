@@ -1,0 +1,90 @@
+"""The scaling curves: what a majority is, what a cap does, and a page that says what was measured."""
+
+import json
+
+import pytest
+
+from recipes.miniature.evaluate import held_out_pairs
+from recipes.miniature.make_checkpoints import CHECKPOINTS
+from recipes.scaling import measure, page
+from recipes.scaling.__main__ import CAPS, DOCS, KS, REMARKS
+from rrm_reward.types import NoVerdict, Verdict, Vote
+
+
+def votes(right: str, *, first: bool) -> list[Vote]:
+    """Votes of one order: + names the right answer, - the other, ? nobody."""
+    choice = {"+": 1 if first else 2, "-": 2 if first else 1}
+    return [
+        Vote(first, Verdict(choice[c]) if c in choice else Verdict(None, NoVerdict.UNPARSEABLE))
+        for c in right
+    ]
+
+
+def drawn(first: str, second: str):
+    return (votes(first, first=True), votes(second, first=False))
+
+
+def test_a_majority_decides_and_a_tie_is_half():
+    assert [measure.majority(shares) for shares in ([1, 1, 0], [0, 0, 1], [1, 0], [0.5])] == [1, 0, 0.5, 0.5]
+
+
+def test_more_votes_make_a_good_judge_better_and_a_biased_one_no_better():
+    good = [drawn("++-++-++-", "++-++-++-")] * 2
+    assert [round(point.accuracy, 3) for point in measure.over_votes(good, (1, 3))] == [0.667, 1.0]
+    biased = [drawn("+" * 9, "-" * 9)] * 2
+    assert [point.accuracy for point in measure.over_votes(biased, (1, 3, 9))] == [0.5, 0.5, 0.5]
+
+
+def test_both_orders_cancel_what_the_position_says():
+    slightly_biased = [drawn("+++", "+--")] * 2
+    (point,) = measure.over_votes_in_both_orders(slightly_biased, (3,))
+    assert (point.x, point.accuracy) == (6, 1.0)
+    (alone,) = measure.over_votes(slightly_biased, (3,))
+    assert alone.accuracy == 0.5
+
+
+def test_the_error_is_over_pairs_not_over_votes():
+    few, many = [drawn("++", "++"), drawn("--", "--")], [drawn("+" * 40, "+" * 40), drawn("-" * 40, "-" * 40)]
+    assert measure.over_votes(few, (1,))[0].stderr == measure.over_votes(many, (1,))[0].stderr == 0.5
+
+
+def test_a_missing_verdict_is_half_and_counted():
+    (point,) = measure.over_votes([drawn("+?", "+?")] * 2, (1,))
+    assert (point.accuracy, point.no_verdict) == (0.75, 0.5)
+
+
+@pytest.fixture(scope="module")
+def caps():
+    points = measure.over_caps(CHECKPOINTS / "rrm", held_out_pairs(16), (2, None), votes=1)
+    return {point.x: point for point in points}
+
+
+def test_no_cap_is_really_none(caps):
+    assert caps[None].forced == 0
+    assert caps[None].no_verdict < 0.05
+    assert 12 < caps[None].tokens < measure.LONGEST / 2
+    assert caps[None].accuracy > 0.9
+
+
+def test_a_cap_forces_the_verdict_of_a_judge_that_has_hardly_begun(caps):
+    assert caps[2].forced > 0.95
+    assert caps[2].tokens == 2
+    assert caps[2].accuracy < caps[None].accuracy - 0.2
+
+
+def test_dips_are_found_by_a_rule():
+    def point(x, accuracy):
+        return {"x": x, "accuracy": accuracy, "stderr": 0.01}
+
+    assert page.dips([point(1, 0.5), point(2, 0.51), point(4, 0.40), point(None, 0.39)]) == [
+        "from 2 to 4: 51.0 ± 1.0 to 40.0 ± 1.0"
+    ]
+
+
+def test_the_page_is_written_from_the_committed_figures():
+    results = json.loads((DOCS / "scaling.json").read_text())
+    assert (DOCS / "scaling.md").read_text() == page.write_page(results, REMARKS.read_text())
+    for judge in results["judges"].values():
+        assert [point["x"] for point in judge["votes"]] == list(KS)
+        assert [point["x"] for point in judge["caps"]] == list(CAPS)
+    assert (DOCS / "scaling.png").read_bytes().startswith(b"\x89PNG")
