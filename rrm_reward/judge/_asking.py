@@ -100,7 +100,6 @@ class Asker:
         missing = n
         for attempt in range(1 + self._reasks):
             draw = attempt * self._k + first
-            self._counts.calls += missing
             self._counts.reasks += missing if attempt else 0
             if self._store is None:
                 came = await self._request(question, attempt, draw, missing)
@@ -204,7 +203,6 @@ class Asker:
         verdict = parse_verdict(
             completion.text, finish_reason=completion.finish_reason, reasoning=completion.reasoning
         )
-        self._counts.add(completion, verdict)
         text = None
         if self._keep_text:
             reasoning = completion.reasoning

@@ -32,66 +32,32 @@ _TRUNCATED = (
 
 @dataclass(slots=True)
 class JudgeCounts:
-    """Totals since the judge was made; metrics read them, nobody else writes.
+    """What only the judge knows of a run; whatever its judgments tell is counted by `rrm_reward.metrics`, once.
 
     Attributes:
-        comparisons: that were asked for.
-        cut: of these, the ones whose texts were cut to fit the judge's context.
-        calls: votes asked for, re-asks included, and those that the store answered or an early stop cancelled.
-        stored: of these, the ones that the verdict store answered, for free.
-        cancelled: of these, the ones that an early stop cancelled.
+        cut: comparisons whose texts were cut to fit the judge's context.
+        stored: votes that the verdict store answered, for free.
+        cancelled: votes that an early stop cancelled.
         spared: votes that an early stop left unasked.
-        reasks: of these, the ones asked again for want of a verdict.
-        first, second: verdicts for Assistant 1 and 2; their ratio shows a position bias.
-        truncated, unparseable, contradictory, errors: votes without a verdict, by `NoVerdict`.
-        forced: of the truncated ones, those that gave a probability when they were forced.
+        reasks: votes asked again for want of a verdict.
+        forced: truncated votes that gave a probability when they were forced.
         unforced: those that were forced in vain.
-        prompt_tokens, completion_tokens: as the backend counted them; what the store answered costs none.
+        errors: votes whose request failed.
     """
 
-    comparisons: int = 0
     cut: int = 0
-    calls: int = 0
     stored: int = 0
     cancelled: int = 0
     spared: int = 0
     reasks: int = 0
-    first: int = 0
-    second: int = 0
-    truncated: int = 0
-    unparseable: int = 0
-    contradictory: int = 0
-    errors: int = 0
     forced: int = 0
     unforced: int = 0
-    prompt_tokens: int = 0
-    completion_tokens: int = 0
-
-    def add(self, completion: Completion, verdict: Verdict) -> None:
-        """Count one completion and what was read from it."""
-        self.prompt_tokens += completion.prompt_tokens
-        self.completion_tokens += completion.completion_tokens
-        self._add_verdict(verdict)
+    errors: int = 0
 
     def recalled(self, vote: Vote) -> None:
         """Count one vote that the store knew."""
         self.stored += 1
         self.forced += vote.soft is not None
-        self._add_verdict(vote.verdict)
-
-    def _add_verdict(self, verdict: Verdict) -> None:
-        if verdict.choice == 1:
-            self.first += 1
-        elif verdict.choice == 2:
-            self.second += 1
-        elif verdict.reason is NoVerdict.TRUNCATED:
-            self.truncated += 1
-        elif verdict.reason is NoVerdict.UNPARSEABLE:
-            self.unparseable += 1
-        elif verdict.reason is NoVerdict.CONTRADICTORY:
-            self.contradictory += 1
-        else:
-            self.errors += 1
 
 
 class Alarm:

@@ -232,7 +232,6 @@ class Judge:
 
     async def compare(self, query: Query, a: str, b: str, *, seed: int = 0) -> Judgment:
         """See `Comparer.compare`."""
-        self.counts.comparisons += 1
         try:
             fitted = self._fit.fit(self._render(query), a, b)
             self.counts.cut += fitted.cut
@@ -252,7 +251,6 @@ class Judge:
         except Exception as error:
             # Nothing below is expected to raise. Whatever does must not end a training run.
             votes, cancelled = [Vote(True, ERROR)] * self._k, 0
-            self.counts.calls += self._k
             self.counts.errors += self._k
             self._alarm.surprised(self.counts.errors, error)
         return Judgment(share(votes, majority=self._majority), tuple(votes), len(votes) + cancelled)

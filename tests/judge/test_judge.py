@@ -19,6 +19,7 @@ from rrm_reward.errors import ConfigError
 from rrm_reward.judge import Backend, BackendError, Completion, Judge, Message, OpenAIBackend, Sampling
 from rrm_reward.judge._ballot import share
 from rrm_reward.judge._base import Comparer
+from rrm_reward.metrics import ArenaMetrics
 from rrm_reward.types import NoVerdict, Verdict, Vote
 from tests.support.loopback_judge import Faults, LoopbackJudge
 from tests.support.waiting import until
@@ -159,7 +160,8 @@ async def test_only_votes_without_a_verdict_are_asked_again() -> None:
     assert [n for n, _ in backend.asked] == [3, 2, 1]
     assert judgment.p == pytest.approx(2 / 3)
     assert (judgment.calls, len(judgment.votes)) == (6, 6)
-    assert (judge.counts.reasks, judge.counts.unparseable) == (3, 3)
+    assert judge.counts.reasks == 3
+    assert sum(vote.verdict.reason is NoVerdict.UNPARSEABLE for vote in judgment.votes) == 3
 
 
 async def test_re_asks_end_and_leave_a_missing_judgment() -> None:
@@ -317,7 +319,7 @@ async def test_texts_that_exceed_the_context_are_cut_and_counted() -> None:
         judgment = await judge.compare("q", GOOD + " x" * 20000, BAD)
         await judge.compare("q", GOOD, BAD)
     assert judgment.p == 1.0
-    assert (judge.counts.cut, judge.counts.comparisons) == (1, 2)
+    assert judge.counts.cut == 1
     assert len(server.bodies[0]["messages"][-1]["content"]) < 5000
 
 
@@ -352,16 +354,21 @@ async def test_text_is_kept_only_on_request() -> None:
         assert vote.text is None
 
 
-async def test_counts_add_up() -> None:
+async def test_what_is_counted_of_judgments_adds_up() -> None:
     faults = Faults(no_verdict=0.2, truncated=0.2)
     async with LoopbackJudge(faults=faults, noise=0.5) as server, judging(server, order="both") as judge:
         judgments = await asyncio.gather(*(judge.compare("q", GOOD, f"quality={k}") for k in range(30)))
-    counts = judge.counts
+    metrics = ArenaMetrics()
+    for judgment in judgments:
+        metrics.judged(judgment, 0.0, late=False)
+    totals = metrics.snapshot()
     votes = [vote for judgment in judgments for vote in judgment.votes]
-    assert counts.calls == len(votes) == sum(judgment.calls for judgment in judgments)
-    assert counts.first + counts.second + counts.truncated + counts.unparseable == counts.calls
-    assert counts.completion_tokens == sum(vote.completion_tokens for vote in votes)
-    assert counts.prompt_tokens == sum(vote.prompt_tokens for vote in votes)
+    assert totals["calls"] == len(votes) > 60
+    missing = sum(totals[f"no_verdict_{reason.value}"] for reason in NoVerdict)
+    assert missing > 0
+    assert totals["verdicts"] + missing == totals["calls"]
+    assert totals["completion_tokens"] == sum(vote.completion_tokens for vote in votes)
+    assert totals["prompt_tokens"] == sum(vote.prompt_tokens for vote in votes)
 
 
 # From the configuration

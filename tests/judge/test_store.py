@@ -15,6 +15,7 @@ import pytest
 from rrm_reward.config import JudgeConfig
 from rrm_reward.errors import ConfigError
 from rrm_reward.judge import BackendError, Judge, VerdictStore
+from rrm_reward.metrics import ArenaMetrics
 from rrm_reward.types import NoVerdict, Verdict, Vote
 from tests.judge.test_judge import NONE, TWO, Scripted
 from tests.support.loopback_judge import Faults, LoopbackJudge
@@ -47,8 +48,14 @@ async def test_a_second_run_asks_for_nothing_and_comes_to_the_same(tmp_path: Pat
     assert not any(vote.stored for judgment in first for vote in judgment.votes)
     assert all(vote.stored for judgment in second for vote in judgment.votes)
     assert [v.verdict for j in first for v in j.votes] == [v.verdict for j in second for v in j.votes]
-    assert judge.counts.stored == judge.counts.calls > 0
-    assert (judge.counts.prompt_tokens, judge.counts.completion_tokens) == (0, 0)
+    assert judge.counts.stored == sum(judgment.calls for judgment in second) > 0
+    metrics = ArenaMetrics()
+    for judgment in second:
+        metrics.judged(judgment, 0.0, late=False)
+    totals = metrics.snapshot()
+    assert (totals["prompt_tokens"], totals["completion_tokens"]) == (0, 0), (
+        "what the store answers costs none"
+    )
 
 
 @pytest.mark.parametrize(
