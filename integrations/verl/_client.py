@@ -76,7 +76,9 @@ class HubClient:
         self.counts: Counter[str] = Counter()
         self._hub = connect(settings)
         # Ray runs every __init__ of an actor outside its event loop's tasks: waiting is allowed here, once
-        wrong = ray.get(self._hub.ready.remote(), timeout=_START_SECONDS)
+        judge = settings.rrm.judge
+        loading = judge.cluster.start_timeout if judge.backend == "ray" else 0.0
+        wrong = ray.get(self._hub.ready.remote(), timeout=_START_SECONDS + loading)
         if wrong is not None:
             raise ConfigError(*wrong)
 

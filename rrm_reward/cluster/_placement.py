@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from rrm_reward._cluster_config import ClusterConfig
-from rrm_reward.cluster._devices import check_environment, detect_devices
+from rrm_reward.cluster._devices import OPT_OUTS, OVERRIDE_ON_ZERO, check_environment, detect_devices
 from rrm_reward.errors import ConfigError
 
 _KEY = "judge.cluster"
@@ -68,9 +68,12 @@ class Place:
             options["scheduling_strategy"] = NodeAffinitySchedulingStrategy(
                 find_node(self.node)["NodeID"], soft=False
             )
+        if self.gpus:
+            # whatever the job says: without Ray's choice of devices every replica would take the first
+            options["runtime_env"] = {"env_vars": dict.fromkeys(OPT_OUTS, "0")}
         if self.bundles:
             # with 0 GPUs Ray would hide all devices, and the engine could not even tell CUDA from ROCm
-            options["runtime_env"] = {"env_vars": {"RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"}}
+            options["runtime_env"] = {"env_vars": {OVERRIDE_ON_ZERO: "0"}}
         return options
 
 

@@ -151,6 +151,7 @@ def test_doctor_exits_with_1_and_names_the_fix_where_something_is_wrong(capsys, 
 AMD_PROBE = """
 import os, ray
 from rrm_reward.cluster import Devices, check_environment
+from rrm_reward.cluster._placement import Place
 
 ray.init(include_dashboard=False, log_to_driver=False, num_cpus=2)
 assert ray.cluster_resources()["GPU"] == 4.0
@@ -165,6 +166,12 @@ def place(**variables):
     options = dict(num_gpus=0.5, num_cpus=0, runtime_env={"env_vars": variables})
     return ray.get(ray.remote(Replica).options(**options).remote().look.remote(), timeout=60)
 
+class Parent:
+    def look(self):
+        return ray.get(ray.remote(Replica).options(**Place(0.5, 0.0).options()).remote().look.remote(), timeout=60)
+
+opted_out = dict(num_cpus=0, runtime_env={"env_vars": {"RAY_EXPERIMENTAL_NOSET_HIP_VISIBLE_DEVICES": "1"}})
+print("no_job", ray.get(ray.remote(Parent).options(**opted_out).remote().look.remote(), timeout=120))
 print("plain", place())
 print("no_cuda", place(RAY_EXPERIMENTAL_NOSET_CUDA_VISIBLE_DEVICES="1"))
 print("no_hip", place(RAY_EXPERIMENTAL_NOSET_HIP_VISIBLE_DEVICES="1"))
@@ -195,6 +202,10 @@ def test_rays_own_code_for_amd_gives_gpus_to_a_request_for_gpu_and_agrees_with_o
     _, hip, fatal = eval(lines["no_cuda"])
     assert hip is not None
     assert fatal == [NO_CUDA]
+    # a job that opts out does so for our replicas, too, unless they say otherwise
+    gpu_ids, hip, fatal = eval(lines["no_job"])
+    assert hip == ",".join(map(str, gpu_ids))
+    assert fatal == []
     _, hip, fatal = eval(lines["no_hip"])
     assert hip is None
     assert fatal == []
