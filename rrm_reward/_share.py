@@ -21,6 +21,7 @@ class SampleReward:
         group_mean: mean of the group's known rewards, 0.0 if there is none: what a trainer that cannot take NaN gives
             an unknown sample, so that its advantage is 0.
         group_size: members that came.
+        group_spread: standard deviation of the group's known rewards: how far the judge told it apart.
         comparisons, missing, calls, completion_tokens: of the whole group.
         health: the judge's gauges when the group was closed, by the names of `rrm_reward.health.GAUGES`.
     """
@@ -34,6 +35,7 @@ class SampleReward:
     missing: int = 0
     calls: int = 0
     completion_tokens: int = 0
+    group_spread: float = 0.0
     health: Mapping[str, float] = field(default_factory=dict, compare=False)
 
     @property
@@ -53,12 +55,13 @@ UNKNOWN = SampleReward(math.nan)
 def shares_of(result: GroupResult, members: int, health: Mapping[str, float]) -> list[SampleReward]:
     """Every slot's part of its group's result."""
     known = result.rewards[~np.isnan(result.rewards)]
-    mean = float(known.mean()) if len(known) else 0.0
+    mean, spread = (float(known.mean()), float(known.std())) if len(known) else (0.0, 0.0)
     columns = (result.rewards, result.ratings.value, result.ratings.stderr)
     return [
         SampleReward(
             *(reward, rating, stderr, mean, members),
             *(result.comparisons, result.missing, result.calls, result.completion_tokens),
+            group_spread=spread,
             health=health,
         )
         for reward, rating, stderr in zip(*(column.tolist() for column in columns), strict=True)

@@ -137,16 +137,24 @@ async def _at_the_latest(seconds: float, reward: Awaitable[SampleReward]) -> Sam
 
 
 def _row(reward: SampleReward) -> dict[str, Any]:
-    """Plain finite numbers under the same names for every sample."""
+    """Plain finite numbers under the same names for every sample; those of the agent executor.
+
+    Dynamic filtering keeps a group whose mean score lies strictly between 0 and 1. The mean reward of a comparison is
+    the same for every group, so the score is s / (1 + s) of the standard deviation s of the group's rewards: 0 where
+    the judge told nobody apart.
+    """
+    spread = (
+        reward.group_spread if reward.group_spread > 1e-9 else 0.0
+    )  # what rounding leaves of equal rewards
     return {
         "rewards": reward.filled,
-        "scores": reward.filled,
+        "scores": spread / (1.0 + spread),
         "extra_logs": {
-            "rrm_known": float(reward.known),
             "rrm_rating": reward.rating if math.isfinite(reward.rating) else 0.0,
             "rrm_stderr": reward.stderr if math.isfinite(reward.stderr) else 0.0,
+            "rrm_missing": reward.missing / reward.comparisons if reward.comparisons else 0.0,
+            "rrm_judge_tokens": reward.completion_tokens / max(reward.group_size, 1),
+            "rrm_known": float(reward.known),
             "rrm_group_size": float(reward.group_size),
-            "rrm_missing_share": reward.missing / reward.comparisons if reward.comparisons else 0.0,
-            "rrm_judge_tokens": float(reward.completion_tokens),
         },
     }

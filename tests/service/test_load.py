@@ -14,7 +14,7 @@ import pytest
 from tests.support.running_judge import running_judge
 
 GROUPS, SIZE, CUT = 512, 16, 0.05
-SCHEDULE = ["--tournament", "knockout", "--rating", "bradley_terry"]
+SCHEDULE = ["--tournament", "knockout", "--rating", "elo", "position.learn=false"]
 RULE = {"noise": 0.5, "bias": 0.1}
 """The judge's noise depends on how often a pair was asked: a verdict that is paid twice gives another reward."""
 

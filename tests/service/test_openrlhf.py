@@ -54,6 +54,19 @@ def test_siblings_meet_by_their_prompt():
     assert {tuple(row["extra_logs"]) for row in (low, high, *others)} == {tuple(low["extra_logs"])}
 
 
+def test_the_score_is_one_that_dynamic_filtering_can_use():
+    async def main():
+        at = host()
+        clear = await asyncio.gather(*(send(at, f"0.{k} x") for k in (1, 9, 5)))
+        equal = await asyncio.gather(*(send(at, "0.5 x", prompt="another ") for _ in range(3)))
+        return clear, equal
+
+    clear, equal = clock.run(main())
+    assert len({row["scores"] for row in clear}) == 1
+    assert 0.0 < clear[0]["scores"] < 1.0
+    assert [row["scores"] for row in equal] == [0.0, 0.0, 0.0]
+
+
 def test_the_client_times_out_twice_and_its_sample_joins_once():
     judge = QualityJudge()
 
