@@ -13,7 +13,7 @@ from rrm_reward.types import NoVerdict, Query, Verdict, Vote
 
 def share_of(*parts: str) -> float:
     """A number in [0, 1) that depends on the texts alone."""
-    digest = hashlib.blake2b("\0".join(parts).encode(), digest_size=8).digest()
+    digest = hashlib.blake2b("\0".join(parts).encode("utf-8", "surrogatepass"), digest_size=8).digest()
     return int.from_bytes(digest, "big") / 2**64
 
 
