@@ -111,7 +111,7 @@ def check_flags(flags: argparse.Namespace, settings: Settings) -> None:
 async def _ask_once(settings: Settings) -> str:
     async with build_arena(replace(settings.rrm, log=LogConfig())) as arena:
         result = await arena.judge(Group("check", "What is 2 + 2?", _RESPONSES))
-    if result.missing or not result.comparisons:
+    if result.missing or not result.calls:
         raise ConfigError(
             "rrm.judge.model",
             settings.rrm.judge.model,

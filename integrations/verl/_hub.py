@@ -197,7 +197,7 @@ class Hub:
         self.counts["validation_comparisons"] += result.comparisons
         if not result.outcomes:
             # the response is the reference, word for word
-            return 0.5 if not result.comparisons else math.nan
+            return 0.5 if not (result.comparisons or result.missing) else math.nan
         outcome = result.outcomes[0]
         if outcome.p is None:
             return math.nan

@@ -72,7 +72,7 @@ async def _ask_once(settings: Settings) -> str:
     rrm = replace(settings.rrm, position=replace(settings.rrm.position, path=None), log=LogConfig())
     async with build_arena(rrm) as arena:
         result = await arena.judge(Group("check", "What is 2 + 2?", _RESPONSES))
-    if result.missing or not result.comparisons:
+    if result.missing or not result.calls:
         raise ConfigError(
             "judge.model",
             settings.rrm.judge.model,

@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+import math
+from types import SimpleNamespace
 
 import pytest
 
@@ -41,10 +43,13 @@ async def in_the_hub_of_verl(kind):
     assert await hub.ready() is None
     samples = [Sample("g", k, f"token {k}", "q", text, len(RESPONSES)) for k, text in enumerate(RESPONSES)]
     shares = await asyncio.gather(*(hub.submit(one, 60.0) for one in samples))
-    compared = await hub.compare("a token", "q", "ccc", "</think>a", 60.0)
+    compared = [
+        await hub.compare(f"against {reference}", "q", "ccc", f"</think>{reference}", 60.0)
+        for reference in ("a", "ccc")
+    ]
     await hub.aclose()
-    assert compared is not None
-    assert compared > 0.5
+    assert compared[0] is not None
+    assert compared[0] > 0.5 == compared[1]
     return [share.reward for share in shares]
 
 
@@ -60,3 +65,18 @@ def test_the_same_rewards_everywhere(kind, tmp_path, capsys):
     assert asyncio.run(over_http(kind)) == expected
     assert asyncio.run(in_the_hub_of_verl(kind)) == expected
     assert in_trl(kind) == expected
+
+
+async def test_a_validation_score_that_cannot_be_had_is_unknown_and_no_tie():
+    hub = Hub(load(overrides=["judge.kind=oracle", "judge.function=tests.scalar.oracles:knows_little"]))
+    unknown = await hub.compare("a token", "q", "ccc", "</think>crash", 60.0)
+    await hub.aclose()
+    assert unknown is not None
+    assert math.isnan(unknown)
+
+
+def test_the_check_before_a_run_takes_a_judge_that_scores():
+    from rrm_reward.integrations.verl.check import _ask_once
+
+    settings = SimpleNamespace(rrm=load(overrides=overrides("scores")))
+    assert "4 gets" in asyncio.run(_ask_once(settings))
