@@ -20,7 +20,8 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks import results
-from benchmarks.ranking import kendall_tau, mean_and_error
+from benchmarks._simulated import correlation, kendall_tau
+from benchmarks.ranking import mean_and_error
 from tests.support.running_judge import running_judge
 
 ROWS = (
@@ -74,17 +75,19 @@ def main() -> None:
                 calls = judge.counts["votes"] / arguments.groups
             found = [json.loads(line)["rewards"] for line in output.read_text().splitlines()]
             taus = [kendall_tau(np.array(r), np.array(q)) for r, q in zip(found, qualities, strict=True)]
-            correlations = [float(np.corrcoef(r, q)[0, 1]) for r, q in zip(found, qualities, strict=True)]
+            correlations = [
+                correlation(np.array(r), np.array(q)) for r, q in zip(found, qualities, strict=True)
+            ]
             tau, tau_error = mean_and_error(taus)
             found_taus[bias, schedule, budget, learn] = np.array(taus)
             learnt = found_taus.get((bias, schedule, budget, True))
             gain = None if learn or learnt is None else mean_and_error(learnt - np.array(taus))
-            correlation, _ = mean_and_error(correlations)
+            mean_correlation, _ = mean_and_error(correlations)
             rows.append(
                 {
                     **{"bias": bias, "schedule": schedule, "rating": rating, "position": learn},
                     **{"budget": budget, "calls": calls, "tau": tau, "tau_error": tau_error},
-                    "correlation": correlation,
+                    "correlation": mean_correlation,
                     "learnt_less_none": gain,
                 }
             )
@@ -94,7 +97,7 @@ def main() -> None:
                 print(f"the term, paired by group: {gain[0]:+.4f} ± {gain[1]:.4f} of tau")
             print(
                 f"| {bias} | {schedule} | {rating} | {'learnt' if learn else 'none'} | {budget} | {calls:.2f} | "
-                f"{tau:.3f} ± {tau_error:.3f} | {correlation:.3f} |",
+                f"{tau:.3f} ± {tau_error:.3f} | {mean_correlation:.3f} |",
                 flush=True,
             )
 
