@@ -106,7 +106,8 @@ class _Server(uvicorn.Server):
     def end(self) -> None:
         """Take no new groups and end when the open ones are finished; the second time: end now."""
         if self._draining is None:
-            logger.warning("ending: %d responses wait for their judgment", self._service.desk.held)
+            held = self._service.desk.held
+            logger.warning("ending when %d responses are judged; a second signal cuts them short", held)
             self._draining = asyncio.get_running_loop().create_task(self._drain())
         else:
             self.whole = not self._service.desk.held
