@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -78,6 +80,10 @@ class Queue:
                 self.rows[key][name] = getattr(value, "data", value)
 
 
+async def gather(work: list[Any]) -> list[Any]:
+    return list(await asyncio.gather(*work))
+
+
 def row(tokenizer: Any, text: str) -> dict[str, Any]:
     """What verl's agent loop writes of a rollout."""
     import torch
@@ -133,3 +139,53 @@ def test_a_batch_is_judged_by_groups_and_written_as_verl_reads_it(
         assert scores["v_0_0"] == scores["v_0_1"] > scores["v_1_0"]
         assert (metrics["rrm/groups"], metrics["rrm/comparisons"], metrics["rrm/missing"]) == (2, 4, 0)
         assert metrics["rrm/judge_s"] > 0
+
+
+@pytest.mark.trainer
+@pytest.mark.usefixtures("ray_cluster")
+def test_a_replica_in_the_policys_bundle_is_awake_for_each_batch_and_sleeps_between(tmp_path: Path) -> None:
+    """As the trainer does it: from a thread, by the name of verl's placement group."""
+    import itertools
+
+    import ray
+
+    from rrm_reward.integrations.verl._local_hub import LocalHub
+    from rrm_reward.integrations.verl._sample import Sample
+
+    group = ray.util.placement_group([{"CPU": 1}], name="global_poolverl_group_1:0")
+    ray.get(group.ready(), timeout=120)
+    cluster = {
+        "engine": "tests.support.fake_engine:FakeEngine",
+        "replicas": None,
+        "gpus": 0,
+        "cpus": 0.5,
+        "sleep": 1,
+        "placement_groups": ["global_poolverl_group_1:0"],
+        "engine_args": {"orders": str(tmp_path), "sleeps": True, "prefers": True},
+    }
+    hub = LocalHub(
+        read_settings(verl_config(rrm={"judge": {"backend": "ray", "model": "fake", "cluster": cluster}}))
+    )
+    try:
+        hub.start()
+        for step in range(2):
+            samples = [
+                Sample(f"g{step}", slot, f"{step}-{slot}", "q", f"response {step} {slot}", 4)
+                for slot in range(4)
+            ]
+            rewards, timing = hub.run_awake([hub.submit(sample) for sample in samples])
+            assert all(reward.known for reward in rewards)
+            metrics = hub.step_metrics(timing)
+            assert (metrics["rrm/groups"], metrics["rrm/comparisons"], metrics["rrm/missing"]) == (1, 6, 0)
+            assert metrics["rrm/judge_present"] == 0  # it sleeps again
+            assert metrics["rrm/judge_sleeps"] == step + 2
+        words = [line.split()[0] for line in (tmp_path / "log").read_text().splitlines()]
+        phases = [word for word, _ in itertools.groupby(word for word in words if word != "end")]
+        assert phases == ["load", "vote", "sleep", *["wake", "vote", "sleep"] * 2]
+        # outside, nobody is answered, and the run goes on
+        late = [hub.submit(Sample("late", slot, f"late-{slot}", "q", f"late {slot}", 2)) for slot in range(2)]
+        lost = hub._run(gather(late))
+        assert [(reward.known, reward.missing) for reward in lost] == [(False, 1)] * 2
+    finally:
+        hub.close()
+        ray.util.remove_placement_group(group)
