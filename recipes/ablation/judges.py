@@ -10,10 +10,8 @@ from __future__ import annotations
 import json
 import random
 import time
-from collections.abc import Sequence
-from dataclasses import asdict
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
 from transformers import AutoModelForSequenceClassification, PreTrainedModel, PreTrainedTokenizerBase
@@ -36,15 +34,24 @@ def folder_of(judge: str, judges: Path) -> Path:
     return _SHIPPED.get(judge, judges / judge)
 
 
-def make_judges(judges: Path) -> None:
-    """Make what is missing, and write ``judges.json``: accuracies on pairs of both kinds."""
-    for name in _MADE:
-        if not (judges / name / "config.json").exists():
+def make_judges(judges: Path, needed: Iterable[str] = _MADE) -> None:
+    """Make what is needed and missing, and write ``judges.json``: accuracies on pairs of both kinds.
+
+    Args:
+        judges: folder to put them in.
+        needed: names of judges; those that are shipped are passed over.
+    """
+    file = judges / "judges.json"
+    known = json.loads(file.read_text()) if file.exists() else {}
+    for name in dict.fromkeys(needed):
+        if name in _MADE and not (judges / name / "config.json").exists():
             began = time.perf_counter()
             _make(name, judges / name)
             print(f"made {name} in {time.perf_counter() - began:.0f} s", flush=True)
-    if not (judges / "judges.json").exists():
-        (judges / "judges.json").write_text(json.dumps(_measure(judges), indent=1) + "\n")
+        if name not in known and (name in _MADE or name in _SHIPPED):
+            known[name] = _measure(name, judges)
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text(json.dumps(known, indent=1) + "\n")
 
 
 def score(
@@ -130,17 +137,15 @@ def _held_out(recipe: RRMRecipe) -> list[JudgedPair]:
     return [draw_pair(queries, mistakes, recipe, rng) for _ in range(400)]
 
 
-def _measure(judges: Path) -> dict[str, Any]:
-    """Accuracy of every judge on held-out pairs of both kinds."""
-    kinds = {"broad": _held_out(RRMRecipe()), "narrow": _held_out(NARROW)}
-    accuracies: dict[str, Any] = {"recipes": {"broad": asdict(RRMRecipe()), "narrow": asdict(NARROW)}}
-    for name in (*_SHIPPED, *_MADE):
-        accuracies[name] = {}
-        for kind, pairs in kinds.items():
-            if name.endswith("scalar"):
-                right = prefers_right(*load_scalar(folder_of(name, judges)), pairs)
-                accuracies[name][kind] = round(sum(right) / len(right), 4)
-            else:
-                judged = score_judge(*load(folder_of(name, judges)), pairs)
-                accuracies[name][kind] = round(judged.accuracy.mean, 4)
+def _measure(name: str, judges: Path) -> dict[str, float]:
+    """A judge's accuracy on held-out pairs of both kinds; one that compares sees both orders."""
+    accuracies = {}
+    for kind, recipe in (("broad", RRMRecipe()), ("narrow", NARROW)):
+        pairs = _held_out(recipe)
+        if name.endswith("scalar"):
+            right = prefers_right(*load_scalar(folder_of(name, judges)), pairs)
+            accuracies[kind] = round(sum(right) / len(right), 4)
+        else:
+            judged = score_judge(*load(folder_of(name, judges)), pairs)
+            accuracies[kind] = round(judged.accuracy.mean, 4)
     return accuracies

@@ -23,6 +23,9 @@ from recipes.ablation.analysis import (
 )
 from recipes.ablation.rows import BUDGET, REFERENCE, ROWS
 
+ENOUGH = 3
+"""Seeds of a row without which the page calls itself incomplete."""
+
 Table = dict[tuple[str, int], list[Run]]
 """Runs by row and group size, ordered by seed."""
 
@@ -82,10 +85,10 @@ def write_page(runs: Sequence[Run], judges: Path, page: Path) -> None:
         page: the file to write.
     """
     table = _tabulate(runs)
-    accuracies = json.loads(judges.read_text())
+    accuracies = json.loads(judges.read_text()) if judges.exists() else {}
     sizes = sorted({size for _, size in table})
     page.parent.mkdir(parents=True, exist_ok=True)
-    parts = [_head(runs)]
+    parts = [_head(runs), _missing(table, sizes)]
     for size in sizes:
         figure = page.with_name(f"ablation-{size}.png")
         _draw(table, size, figure)
@@ -93,7 +96,7 @@ def write_page(runs: Sequence[Run], judges: Path, page: Path) -> None:
             f"\n## Groups of {size}\n\n{_results(table, size)}\n\n![Learning curves]({figure.name})\n"
         )
     parts += [_surprises(table, sizes), _hacking(table, accuracies), _warnings(table)]
-    parts.append(_TOY.format(broad=f"{accuracies['rrm']['broad']:.3f}"))
+    parts.append(_TOY.format(broad=_accuracy(accuracies, "rrm", "broad")))
     page.write_text("".join(parts))
 
 
@@ -115,6 +118,22 @@ def _head(runs: Sequence[Run]) -> str:
     steps = "/".join(str(steps) for steps in sorted({run["steps"] for run in runs}))
     seconds = f"{fmean(run['seconds'] for run in runs):.0f}"
     return _HEAD.format(steps=steps, budgets=budgets, runs=len(runs), seconds=seconds)
+
+
+def _missing(table: Table, sizes: Sequence[int]) -> str:
+    """What the page lacks, said before anything else is read off it."""
+    few = [
+        f"{row} ({len(table.get((row, size), []))} at {size})"
+        for size in sizes
+        for row in ROWS
+        if len(table.get((row, size), [])) < ENOUGH
+    ]
+    if not few:
+        return ""
+    return (
+        f"\n**Incomplete: fewer than {ENOUGH} seeds of {', '.join(few)}.** With one seed nothing is told apart; run "
+        "`make ablation` to fill it in.\n"
+    )
 
 
 def _results(table: Table, size: int) -> str:
@@ -173,7 +192,8 @@ def _hacking(table: Table, accuracies: Mapping[str, Any]) -> str:
         last = [run["points"][-1]["prefers_correct"] for run in runs if run["points"][-1]["pairs"] >= FEWEST]
         begun = [step for run in runs if (step := collapse_began(run)) is not None]
         lines.append(
-            f"| {name.replace('_', ' ')} | {accuracies[name]['narrow']:.3f} | {accuracies[name]['broad']:.3f} "
+            f"| {name.replace('_', ' ')} | {_accuracy(accuracies, name, 'narrow')} "
+            f"| {_accuracy(accuracies, name, 'broad')} "
             f"| {f'{fmean(last):.2f}' if last else 'too few'} | {len(begun)} of {len(runs)} "
             f"| {', '.join(map(str, sorted(begun))) or '-'} |"
         )
@@ -201,6 +221,10 @@ def _warnings(table: Table) -> str:
         )
     rest = "Rows and alarms that are not listed: no collapse and no alarm. Over all rows: "
     return _WARNED + "\n".join([*lines, "", rest + "; ".join(totals) + "."]) + "\n"
+
+
+def _accuracy(accuracies: Mapping[str, Any], judge: str, kind: str) -> str:
+    return f"{accuracies[judge][kind]:.3f}" if judge in accuracies else "not made"
 
 
 def _interval(value: Estimate, *, sign: bool = False) -> str:

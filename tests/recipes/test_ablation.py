@@ -136,6 +136,7 @@ def test_the_page_is_written_from_the_runs(tmp_path: Path) -> None:
     assert "| narrow scalar | 0.980 | 0.600 | 0.00 | 3 of 3 | 15, 15, 15 |" in page
     assert "| narrow_scalar | `prefers_correct` < 0.8 | 3 / 0 / 0 of 3 | 0 of 0 |" in page
     assert (tmp_path / "ablation-8.png").stat().st_size > 1000
+    assert "**Incomplete: fewer than 3 seeds of win_rate (0 at 8), knockout (0 at 8)" in page
 
 
 @pytest.mark.trainer
