@@ -1,8 +1,9 @@
 """Runs to what the page says: means, paired differences, and which metric would have warned in time.
 
-A run **collapses** if in the end it is right less than half as often as it once was. The collapse begins with the
-first measurement that lies more than `DROP` below the best one before it and is followed by none as good. An alarm
-counts as a warning only if it rang before that; on a run that does not collapse, it is a false alarm.
+A run **collapses** if it falls to less than half of the best accuracy it had. (At first only the end of a run counted;
+the first run of a hacked judge fell from .89 to .38 and ended at .68.) The collapse begins with the first measurement
+that lies more than `DROP` below the best one before it and is followed by none as good. An alarm counts as a warning
+only if it rang before that; on a run that does not collapse, it is a false alarm.
 """
 
 from __future__ import annotations
@@ -68,7 +69,8 @@ def paired(runs: Iterable[Run], reference: Iterable[Run]) -> Estimate:
 def collapse_began(run: Run) -> int | None:
     """The step at which a collapse began, None for a run that did not collapse."""
     accuracies = [point["accuracy"] for point in run["points"]]
-    if accuracies[-1] >= 0.5 * max(accuracies):
+    best = max(accuracies)
+    if min(accuracies[accuracies.index(best) :]) >= 0.5 * best:
         return None
     last_good = max(
         index for index, accuracy in enumerate(accuracies) if accuracy >= max(accuracies[: index + 1]) - DROP

@@ -67,6 +67,8 @@ def test_a_collapse_begins_where_the_accuracy_falls_for_good() -> None:
     assert collapse_began(a_run(COLLAPSED)) == 15
     assert collapse_began(a_run([0.4, 0.2, 0.5, 0.8, 0.3, 0.1])) == 20
     assert collapse_began(a_run([0.4, 0.2, 0.1])) == 5
+    # it need not be the end of the run
+    assert collapse_began(a_run([0.4, 0.9, 0.8, 0.3, 0.6])) == 15
 
 
 def test_only_an_alarm_before_the_collapse_is_a_warning() -> None:
