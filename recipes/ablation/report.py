@@ -36,9 +36,9 @@ _HEAD = """# Which reward trains best at one number of judge calls?
 
 The miniature (`recipes/miniature`): a policy of 105,728 parameters learns in TRL to sort three digits, from prompts
 without answers, with the reward of each row. TRL, because a run takes about 12 s of CPU there, and verl's start alone
-takes longer; the rewards are the same, bit by bit (`tests/test_same_numbers.py`). {steps} GRPO steps of 64 rollouts; accuracy is that of sampled answers
-to the 100 held-out queries, 10 each. Same seed, same prompts in the same order: differences are paired by seed.
-Intervals are 95 % by Student's t.
+takes longer; the rewards are the same, bit by bit (`tests/test_same_numbers.py`). {steps} GRPO steps of 64 rollouts;
+accuracy is that of sampled answers to the 100 held-out queries, 10 each. Same seed, same prompts in the same
+order: differences are paired by seed. Intervals are 95 % by Student's t.
 
 Every row that can keeps to {budgets}; a ring of 8 plays 8 or 16 matches, so at 8 it plays 8. **What a group really cost
 is in the table, and it is far less: identical answers are never compared**, and a policy this small often says the same
