@@ -77,3 +77,16 @@ def test_synchronous_with_evaluation_against_references(tmp_path: Path, assets: 
     assert len(evaluated) == EVALUATION_ROWS * EVALUATION_ROLLOUTS
     assert {sample["size"] for sample in evaluated} == {EVALUATION_ROLLOUTS}
     assert all(0.0 <= sample["reward"] <= 1.0 for sample in evaluated)
+
+
+def test_asynchronous_with_dynamic_filtering_and_a_judge_that_fails_every_tenth_call(
+    tmp_path: Path, assets: Assets
+) -> None:
+    filtering = ["--train.async_enable", "--algo.dynamic_filtering_enable"]
+    with JudgeProcess("--http-500", "0.1") as judge:
+        run = train(tmp_path, assets, judge.url, *filtering)
+    assert_it_trained(run)
+    assert_whole_groups(run)
+    # which of the judge's calls fail is fixed by its seed, and some of the first are among them
+    assert any(step["rrm_missing"] > 0 for step in run.steps())
+    assert all(step["dynamic_filtering_pass_rate"] > 0 for step in run.steps())
