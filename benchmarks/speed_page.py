@@ -41,21 +41,24 @@ winners, both from what each run's comparisons took. Nobody can keep that bound 
 answers will be slow: a chain that turns out to be the longest may have queued at its beginning. Limit of the mean:
 {limit}.
 
-The judge always gets the match with the longest chain of matches behind it, then that of the group opened first.
+The judge always gets the match with the longest chain of matches behind it; of equals, one of a group whose members
+are all here; then that of the group opened first (`rrm_reward/_queue.py`).
 """,
     "streaming": """## Judging while rollouts arrive
 
-The wait from a group's last rollout to its rewards, in mean times of a comparison, against judging the same group
-from its last rollout on (limit: {limit} of that). `wide`: 32 groups and a judge without a queue. `slots`: 128
-groups and 256 slots. The rewards are the same bit by bit, and no verdict is lost.
+The wait from a group's last rollout to its rewards, in mean times of a comparison, against judging the same group from
+its last rollout on. Rollouts take 20 such times, lognormal with the sigma of the table. `wide`: a judge without a
+queue. `slots`: 128 groups and 256 slots. The rewards are the same bit by bit, and no verdict is lost. Aimed at
+where sigma is 1: {limit}. Round robin is well below it; knockout lies at it, within the error of the measurement.
 
-By knockout and without a queue, 0.587 is what there is to gain with such times: after the last arrival four matches
-in a row are left, 4 mean times; a whole bracket at once takes 6.8.
+By knockout and without a queue, 0.587 is all there is to gain with such times: after the last arrival four matches in a
+row are left, 4 mean times; a whole bracket at once takes 6.8. The closer together the last rollouts come (sigma 0.5),
+the more of the bracket is still being played then.
 """,
     "memory": """## Memory
 
-8,192 rollouts of 8 kB (512 groups of 16) wait in an assembler and are judged over HTTP with 1,024 requests in
-flight. The peak is that of the whole process, imports included. Limit: {limit_mb} MB.
+8,192 rollouts of 8 kB (512 groups of 16) wait in an assembler, 1,024 requests are in flight over HTTP, and every other
+match that can be played is queued. The peak is that of the whole process, imports included. Limit: {limit_mb} MB.
 """,
 }
 
