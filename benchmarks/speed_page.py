@@ -49,7 +49,7 @@ are all here; then that of the group opened first (`rrm_reward/_queue.py`).
 The wait from a group's last rollout to its rewards, in mean times of a comparison, against judging the same group from
 its last rollout on. Rollouts take 20 such times, lognormal with the sigma of the table. `wide`: a judge without a
 queue. `slots`: 128 groups and 256 slots. The rewards are the same bit by bit, and no verdict is lost. Aimed at
-where sigma is 1: {limit}. Round robin is well below it; knockout lies at it, within the error of the measurement.
+where sigma is 1: {limit}. Round robin is well below it; **knockout misses it narrowly**.
 
 By knockout and without a queue, 0.587 is all there is to gain with such times: after the last arrival four matches in a
 row are left, 4 mean times; a whole bracket at once takes 6.8. The closer together the last rollouts come (sigma 0.5),
