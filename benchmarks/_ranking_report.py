@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import textwrap
 from collections import defaultdict
 from pathlib import Path
 from typing import Any
@@ -123,17 +124,17 @@ def _against_round_robin(rows: list[Row]) -> str:
 
     mean = float(np.mean([row["vs"][0] for row in real]))
     low, chance = lowest["vs"][0] - 2 * lowest["vs"][1], 0.025 * len(real)
-    text = [
-        "## adaptive against the round robin of the same budget and rating\n",
-        f"{len(compared)} cells, paired by group. In {len(ties)} both asked exactly the same (budgets up to a ring): a",
-        f"tie by construction. Of the other {len(real)}, adaptive is better by more than two standard errors in",
-        f"{len(better)}, worse in {len(worse)}, and in {len(undecided)} the difference is smaller than that.",
-        "The mean difference of tau",
-        f'over the {len(real)} is {mean:+.3f}. "No difference found" is not "no difference": the smallest estimate is',
-        f"{said(smallest)}; the lowest lower limit of a 95 % interval",
-        f"is {low:+.3f} ({said(lowest)}). Of {len(real)} comparisons of equals,",
-        f"about {chance:.0f} would look worse by chance.\n",
-    ]
+    counts = len(better), len(worse), len(undecided)
+    said_of_all = (
+        f"{len(compared)} cells, paired by group. In {len(ties)} both asked exactly the same (budgets up to a ring): "
+        f"a tie by construction. Of the other {len(real)}, adaptive is better by more than two standard errors in "
+        f"{counts[0]}, worse in {counts[1]}, and in {counts[2]} the difference is smaller than that. The mean "
+        f'difference of tau over the {len(real)} is {mean:+.3f}. "No difference found" is not "no difference": the '
+        f"smallest estimate is {said(smallest)}; the lowest lower limit of a 95 % interval is {low:+.3f} "
+        f"({said(lowest)}). Of {len(real)} comparisons of equals, about {chance:.0f} would look worse by chance."
+    )
+    title = "## adaptive against the round robin of the same budget and rating\n"
+    text = [title, textwrap.fill(said_of_all, 118) + "\n"]
     if worse:
         text += ["Worse by more than two standard errors:\n", *(f"- {said(row)}" for row in worse), ""]
     text += ["| n | budget | cells | better | worse | neither | mean difference of tau | lowest 95 % limit |"]
