@@ -38,6 +38,7 @@ from rrm_reward.judge import BackendError, Completion, Message, Sampling
 
 logger = logging.getLogger(__name__)
 
+_COUNTS = ("moved", "aborted", "outages", "sleeps", "wakes", "launches", "losses")
 PATIENCE = 3
 """Timeouts that one request may last in all, as for servers over HTTP."""
 
@@ -244,10 +245,16 @@ class JudgeGroup:
         await asyncio.gather(*(keeper.sleep(self._spec.sleep) for keeper in self._keepers.values()))
 
     def snapshot(self) -> dict[str, float]:
-        """Counters by name: of the group, and of the lives of its replicas."""
+        """Counters, always of the same names: of the group, and of the lives of its replicas."""
         present = sum(member.present for member in self._roster.members)
         lives = sum((keeper.counts for keeper in self._keepers.values()), Counter[str]())
-        totals = {**self.counts, **lives, "replicas": len(self._roster.members), "present": present}
+        totals = {
+            **dict.fromkeys(_COUNTS, 0),
+            **self.counts,
+            **lives,
+            "replicas": len(self._roster.members),
+            "present": present,
+        }
         return {name: float(count) for name, count in totals.items()}
 
     def _on_change(self) -> None:
@@ -288,7 +295,5 @@ class JudgeGroup:
 def judge_group(config: JudgeConfig) -> JudgeGroup:
     """What ``judge.backend=ray`` is; without Ray a `ConfigError`."""
     if find_spec("ray") is None:
-        raise ConfigError(
-            "judge.backend", config.backend, "needs Ray: pip install ray, or use openai with judge.urls"
-        )
+        raise ConfigError("judge.backend", config.backend, "needs Ray: pip install ray, or use openai")
     return JudgeGroup.from_config(config)
