@@ -46,7 +46,7 @@ class Adaptive(Schedule):
     OPTIONS: ClassVar = {
         "width": Option(int, None, "matches of a round, by default n/2; wider rounds end sooner", low=1),
         "settled": Option(
-            float, 0.05, "stop when a round would move advantages by less standard deviations", low=0.0
+            float, 0.02, "stop when a round would move advantages by less standard deviations", low=0.0
         ),
         "repeat": Option(
             float, 0.6, "what a pair's second meeting tells, of what its first did", low=0.0, high=1.0
@@ -61,7 +61,7 @@ class Adaptive(Schedule):
         seed: int,
         budget: int | None = None,
         width: int | None = None,
-        settled: float = 0.05,
+        settled: float = 0.02,
         repeat: float = 0.6,
         share: bool = True,
         circumstances: Circumstances = Circumstances(),  # noqa: B008 - a frozen value
