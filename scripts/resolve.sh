@@ -11,4 +11,4 @@ head=$(sed -n 1p "requirements/$name.txt")
 "$python" -m venv "$scratch/venv"
 "$scratch/venv/bin/pip" install -q -r "requirements/$name.in"
 if (($#)); then "$scratch/venv/bin/pip" install -q --no-deps "$@"; fi
-{ echo "$head"; "$scratch/venv/bin/pip" freeze | sed 's/+cpu$//' | grep -vE '^torch(vision|audio|codec)=='; } >"requirements/$name.txt"
+{ echo "$head"; "$scratch/venv/bin/pip" freeze --all | sed 's/+cpu$//' | grep -vE '^(pip|torchvision|torchaudio|torchcodec)=='; } >"requirements/$name.txt"
