@@ -30,7 +30,7 @@ def test_outcomes_and_the_recorded_belief_give_the_same_ratings_again(tmp_path: 
     async def judge_them() -> dict[str, list[float]]:
         arena = Arena(
             QualityJudge(noise=0.5, latency=lambda a, b: random.Random(a + b).random()),
-            lambda n, seed: make_tournament("circular", n, seed=seed),
+            lambda n, seed, position=None: make_tournament("circular", n, seed=seed),
             make_rating("bradley_terry"),
             make_reward(),
             concurrency=20,
