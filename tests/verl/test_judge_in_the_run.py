@@ -1,6 +1,7 @@
 """The unmodified ``verl.trainer.main_ppo`` with a judge that lives in the run itself.
 
-It shares the policy's GPU: the colocated trainer, a replica on Ray that sleeps between uses.
+Once it shares the policy's GPU (the colocated trainer, a replica on Ray that sleeps between uses), once verl serves it
+as its own reward model in a pool of its own.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import pytest
 
 from recipes.miniature.verl_cpu.launch import CPURun
 from tests.verl.assets import Assets
-from tests.verl.runs import PROMPTS_A_STEP, ROLLOUTS, STEPS, TrainerRun
+from tests.verl.runs import PROMPTS_A_STEP, REWARD_MANAGER, ROLLOUTS, STEPS, TrainerRun
 from tests.verl.test_trainer_runs import (
     assert_it_trained,
     assert_same_prompt_stays_two_groups,
@@ -79,3 +80,29 @@ def test_judge_sleeps_while_the_policy_rolls_out_and_trains_and_judges_the_batch
         assert row["rrm/judge_present"] == 0  # it sleeps again
         assert row["rrm/judge_s"] > 0
         assert {"rrm/wake_s", "rrm/sleep_s"} <= set(row)
+
+
+def test_reward_model_that_verl_serves_in_a_pool_of_its_own_is_the_judge(
+    tmp_path: Path, assets: Assets
+) -> None:
+    run = finished_run(
+        tmp_path,
+        assets,
+        "tests.verl.served_model",
+        *REWARD_MANAGER,
+        "+rrm.judge.backend=verl",
+        "+rrm.judge.max_tokens=1024",
+        "reward.custom_reward_function.path=pkg://rrm_reward.integrations.verl.exact_match",
+        "reward.reward_model.enable=True",
+        "reward.reward_model.enable_resource_pool=True",
+        "reward.reward_model.n_gpus_per_node=1",
+        "reward.reward_model.nnodes=1",
+        f"reward.reward_model.model_path={assets.model}",
+        "reward.reward_model.rollout.name=loopback",
+        "reward.reward_model.rollout.tensor_model_parallel_size=1",
+        "reward.reward_model.rollout.free_cache_engine=False",
+        "++ray_kwargs.ray_init.num_gpus=2",
+    )
+    assert_it_trained(run)
+    assert_whole_groups(run)
+    assert_validation_did_not_wait(run)
