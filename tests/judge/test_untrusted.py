@@ -380,6 +380,6 @@ def test_an_unknown_view_is_refused() -> None:
 def test_a_text_of_every_script_costs_milliseconds() -> None:
     text = "".join(map(chr, range(0x20, 0xD800)))
     neutralise(text)  # folds are remembered
-    began = time.perf_counter()
+    began = time.process_time()
     neutralise(text)
-    assert time.perf_counter() - began < 0.5
+    assert time.process_time() - began < 1.0

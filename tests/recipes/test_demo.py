@@ -56,7 +56,7 @@ def test_the_demo_teaches_a_policy_to_sort_without_an_answer(tmp_path: Path) -> 
         lines.append(line)
     child.stdout.close()
     assert child.wait() == 0, "".join(lines)
-    assert longest < 20, "a line every ten seconds, twice that on a loaded machine"
+    assert longest < 60, "a line every ten seconds, a few times that on a loaded machine"
     summary = json.loads((out / "summary.json").read_text())
     assert summary["accuracy_after"] - summary["accuracy_before"] >= 0.2
     assert summary["judge_accuracy"] > 0.85

@@ -146,9 +146,10 @@ def test_a_closed_or_broken_reward_function_gives_none(make_reward: MakeReward) 
 
 
 def test_nothing_is_left_running_after_close(make_reward: MakeReward) -> None:
+    before = set(threading.enumerate())
     reward = make_reward(num_generations=2)
     reward(["q"] * 2, rollouts(0, 1))
-    (thread,) = [thread for thread in threading.enumerate() if thread.name == "rrm-reward"]
+    (thread,) = [t for t in threading.enumerate() if t.name == "rrm-reward" and t not in before]
     reward.close()
     assert not thread.is_alive()
 
@@ -196,10 +197,11 @@ def test_groups_that_cannot_be_told_apart_fail_the_first_call_and_never_a_later_
 def test_what_cannot_work_is_refused_before_there_is_a_trainer(
     make_reward: MakeReward, settings: list[str], options: dict[str, Any], key: str
 ) -> None:
+    before = set(threading.enumerate())
     with pytest.raises(ConfigError) as refusal:
         make_reward(*settings, **options)
     assert refusal.value.key == key
-    assert not [thread for thread in threading.enumerate() if thread.name == "rrm-reward"]
+    assert not [t for t in threading.enumerate() if t.name == "rrm-reward" and t not in before]
 
 
 def test_it_crosses_into_another_process_as_its_configuration(make_reward: MakeReward) -> None:
