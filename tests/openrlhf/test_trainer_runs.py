@@ -19,6 +19,7 @@ pytestmark = pytest.mark.trainer
 
 STEPS = 2
 EVALUATION_ROWS, EVALUATION_ROLLOUTS = 2, 3
+FAILING = pytest.mark.parametrize("failing", [0.0, 0.1], ids=["sound_judge", "tenth_call_fails"])
 
 
 @pytest.fixture(scope="module")
@@ -60,18 +61,31 @@ def assert_whole_groups(run: Run) -> None:
     assert "User: What is 2 plus 3?\n\nAssistant: 5\n\nUser: And plus 4?" in asked
 
 
-def test_synchronous_with_evaluation_against_references(tmp_path: Path, assets: Assets) -> None:
+def assert_the_judge_failed(run: Run, share: float) -> None:
+    """Comparisons are missing if calls failed, and only then."""
+    steps = run.steps()
+    if share:
+        # which of the judge's calls fail is fixed by its seed, and some of the first are among them
+        assert any(step["rrm_missing"] > 0 for step in steps)
+    else:
+        assert all(step["rrm_known"] == 1 and step["rrm_missing"] == 0 for step in steps)
+
+
+@FAILING
+def test_synchronous_with_evaluation_against_references(
+    tmp_path: Path, assets: Assets, failing: float
+) -> None:
     evaluation = [
         f"--eval.dataset={assets.evaluation}",
         f"--eval.n_samples_per_prompt={EVALUATION_ROLLOUTS}",
         f"--eval.steps={STEPS}",
         "--data.label_key=label",
     ]
-    with JudgeProcess() as judge:
+    with JudgeProcess("--http-500", str(failing)) as judge:
         run = train(tmp_path, assets, judge.url, *evaluation, openrlhf="label: reference,")
     assert_it_trained(run)
     assert_whole_groups(run)
-    assert all(step["rrm_known"] == 1 and step["rrm_missing"] == 0 for step in run.steps())
+    assert_the_judge_failed(run, failing)
     evaluated = [sample for sample in run.samples() if str(sample["query"]).startswith("How")]
     assert run.evaluations() == 1
     assert len(evaluated) == EVALUATION_ROWS * EVALUATION_ROLLOUTS
@@ -79,14 +93,12 @@ def test_synchronous_with_evaluation_against_references(tmp_path: Path, assets: 
     assert all(0.0 <= sample["reward"] <= 1.0 for sample in evaluated)
 
 
-def test_asynchronous_with_dynamic_filtering_and_a_judge_that_fails_every_tenth_call(
-    tmp_path: Path, assets: Assets
-) -> None:
+@FAILING
+def test_asynchronous_with_dynamic_filtering(tmp_path: Path, assets: Assets, failing: float) -> None:
     filtering = ["--train.async_enable", "--algo.dynamic_filtering_enable"]
-    with JudgeProcess("--http-500", "0.1") as judge:
+    with JudgeProcess("--http-500", str(failing)) as judge:
         run = train(tmp_path, assets, judge.url, *filtering)
     assert_it_trained(run)
     assert_whole_groups(run)
-    # which of the judge's calls fail is fixed by its seed, and some of the first are among them
-    assert any(step["rrm_missing"] > 0 for step in run.steps())
+    assert_the_judge_failed(run, failing)
     assert all(step["dynamic_filtering_pass_rate"] > 0 for step in run.steps())
