@@ -11,7 +11,7 @@ PACKAGE = Path(__file__).parents[1] / "rrm_reward"
 SHIMS = Path(__file__).parents[1] / "integrations"
 
 LAYERS = (
-    ("types", "errors", "redaction", "seeding"),
+    ("types", "errors", "redaction", "seeding", "_sqlite"),
     ("options", "tournament", "rating", "reward", "judge"),
     ("_group", "_open_group", "_queue", "_reckoning", "metrics", "health", "record", "arena", "scoring"),
     ("_share", "assembler", "config", "_settings", "_cluster_config", "_judge_config", "_validate", "data"),

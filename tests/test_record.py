@@ -8,15 +8,17 @@ import subprocess
 import sys
 import textwrap
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
+from rrm_reward._sqlite import open_database
 from rrm_reward.errors import ConfigError
-from rrm_reward.judge import Judgment
+from rrm_reward.judge import Judgment, _store
 from rrm_reward.rating import make_rating
-from rrm_reward.record import RunLog, count_lost, read_groups
+from rrm_reward.record import RunLog, _schema, count_lost, read_groups
 from rrm_reward.types import Group, Match, NoVerdict, Verdict, Vote
 from tests.support import clock
 from tests.support.comparer import QualityJudge
@@ -284,3 +286,17 @@ def test_a_log_of_another_version_is_named(tmp_path):
     for use in (RunLog, lambda path: list(read_groups(path))):
         with pytest.raises(ConfigError, match="of this version"):
             use(path)
+
+
+@pytest.mark.parametrize("schema", [_schema.SCHEMA, _store._SCHEMA])
+def test_several_may_create_the_same_file_at_once(schema, tmp_path):
+    for attempt in range(10):
+        path, start = tmp_path / str(attempt), threading.Barrier(6)
+
+        def open_it(path=path, start=start):
+            start.wait()
+            open_database(path, schema, 2).close()
+
+        with ThreadPoolExecutor(6) as threads:
+            for future in [threads.submit(open_it) for _ in range(6)]:
+                future.result()

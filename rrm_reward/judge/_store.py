@@ -29,6 +29,7 @@ from pathlib import Path
 from typing import Any
 from weakref import WeakValueDictionary
 
+from rrm_reward._sqlite import open_database
 from rrm_reward.config import JudgeConfig
 from rrm_reward.errors import ConfigError
 from rrm_reward.judge._backend import Message, Sampling
@@ -53,7 +54,6 @@ _INSERT = "INSERT OR IGNORE INTO votes VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
 _FORGET = "DELETE FROM votes WHERE rowid <= (SELECT max(rowid) FROM votes) - ?"
 _TIDY_EVERY = 10_000
 _BATCH = 1024
-_WAIT_MS = 30_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,17 +112,7 @@ class VerdictStore:
         if self._thread is not None:
             return
         try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            database = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False)
-            database.execute(f"PRAGMA busy_timeout={_WAIT_MS}")
-            database.execute("PRAGMA journal_mode=WAL")
-            database.execute("PRAGMA synchronous=NORMAL")
-            (version,) = database.execute("PRAGMA user_version").fetchone()
-            (tables,) = database.execute("SELECT count(*) FROM sqlite_master").fetchone()
-            if tables and version != _VERSION:
-                raise sqlite3.DatabaseError("another kind of file, or another version of it")
-            database.executescript(_SCHEMA)
-            database.execute(f"PRAGMA user_version={_VERSION}")
+            database = open_database(self.path, _SCHEMA, _VERSION)
             database.execute(_FORGET, (self._limit,))
         except (sqlite3.Error, OSError) as error:
             fix = f"cannot be used as a verdict store ({error}); name another file"

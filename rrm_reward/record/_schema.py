@@ -11,6 +11,7 @@ import sqlite3
 import zlib
 from pathlib import Path
 
+from rrm_reward._sqlite import check_version, open_database
 from rrm_reward.errors import ConfigError
 
 VERSION = 2
@@ -32,8 +33,6 @@ CREATE INDEX IF NOT EXISTS matches_of_group ON matches (run, sequence);
 CREATE INDEX IF NOT EXISTS votes_of_match ON votes (match);
 """
 
-_WAIT_MS = 30_000
-
 
 def open_for_writing(path: str | Path) -> sqlite3.Connection:
     """The file, created if it is not there; other processes may write to it too.
@@ -42,17 +41,10 @@ def open_for_writing(path: str | Path) -> sqlite3.Connection:
         ConfigError: it cannot be written, or is something else.
     """
     try:
-        Path(path).parent.mkdir(parents=True, exist_ok=True)
-        database = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
-        database.execute(f"PRAGMA busy_timeout={_WAIT_MS}")
-        database.execute("PRAGMA journal_mode=WAL")
-        database.execute("PRAGMA synchronous=NORMAL")
-        _check(database, str(path))
-        database.executescript(SCHEMA)
-        database.execute(f"PRAGMA user_version={VERSION}")
+        return open_database(path, SCHEMA, VERSION)
     except (sqlite3.Error, OSError) as error:
-        raise ConfigError("log.path", str(path), f"cannot be written as a run log ({error})") from error
-    return database
+        fix = f"cannot be written as a run log of this version of rrm-reward ({error}); name another file"
+        raise ConfigError("log.path", str(path), fix) from error
 
 
 def open_for_reading(path: str | Path) -> sqlite3.Connection:
@@ -65,20 +57,12 @@ def open_for_reading(path: str | Path) -> sqlite3.Connection:
         raise ConfigError("log.path", str(path), "no such run log")
     database = sqlite3.connect(f"{Path(path).absolute().as_uri()}?mode=ro", uri=True)
     try:
-        _check(database, str(path))
+        check_version(database, VERSION)
     except sqlite3.DatabaseError as error:
         database.close()
-        raise ConfigError("log.path", str(path), f"cannot be read as a run log ({error})") from error
+        fix = f"cannot be read as a run log of this version of rrm-reward ({error})"
+        raise ConfigError("log.path", str(path), fix) from error
     return database
-
-
-def _check(database: sqlite3.Connection, path: str) -> None:
-    (version,) = database.execute("PRAGMA user_version").fetchone()
-    (tables,) = database.execute("SELECT count(*) FROM sqlite_master").fetchone()
-    if tables and version != VERSION:
-        database.close()
-        fix = f"is no run log of this version of rrm-reward ({VERSION}, not {version}); name another file"
-        raise ConfigError("log.path", path, fix)
 
 
 def storable(text: str) -> str:
