@@ -102,7 +102,7 @@ class Asker:
             draw = attempt * self._k + first
             self._counts.reasks += missing if attempt else 0
             if self._store is None:
-                came = await self._request(question, attempt, draw, missing)
+                came, _ = await self._request(question, attempt, draw, missing)
             else:
                 came = await self._recall(self._store, question, attempt, draw, missing)
             votes += came
@@ -127,14 +127,17 @@ class Asker:
                 self._counts.recalled(vote)
             fresh = [draw for draw in range(first, first + n) if draw not in known]
             if fresh:
-                came = await self._request(question, attempt, fresh[0], len(fresh))
+                came, final = await self._request(question, attempt, fresh[0], len(fresh))
                 # Durable before anybody acts on it: what was paid for is never paid for again.
-                await store.put(key, zip(fresh, came, strict=False))
+                numbered = zip(fresh, came, final, strict=False)
+                await store.put(key, [(draw, vote) for draw, vote, said in numbered if said])
                 votes += came
         return votes
 
-    async def _request(self, question: Question, attempt: int, first: int, n: int) -> list[Vote]:
-        """At most n votes; those of a failed request are left out."""
+    async def _request(
+        self, question: Question, attempt: int, first: int, n: int
+    ) -> tuple[list[Vote], list[bool]]:
+        """At most n votes, those of a failed request left out; and whether each is all that the model would say."""
         sampling = self._sampling
         if self._request_seed:
             # 31 bits: what every server's integer type holds, with room for n seeds in a row.
@@ -142,12 +145,13 @@ class Asker:
             sampling = replace(sampling, seed=seed + first - attempt * self._k)
         completions = await self._complete(question.messages, n, sampling)
         votes = [self._read(completion, question.a_first) for completion in completions]
+        final = [True] * len(votes)
         if self._force:
-            votes = await self._force_all(votes, completions)
+            votes, final = await self._force_all(votes, completions)
         for vote, completion in zip(votes, completions, strict=True):
             if vote.soft is None:
                 self._alarm.heard(completion, vote.verdict)
-        return votes
+        return votes, final
 
     async def _complete(
         self, messages: Sequence[Message], n: int, sampling: Sampling
@@ -172,23 +176,30 @@ class Asker:
             self._alarm.failed(self._counts.errors, f"{len(completions)} of {n} completions came back")
         return completions[:n]
 
-    async def _force_all(self, votes: Sequence[Vote], completions: Sequence[Completion]) -> list[Vote]:
-        """The votes, those that can be forced with what came of it."""
+    async def _force_all(
+        self, votes: Sequence[Vote], completions: Sequence[Completion]
+    ) -> tuple[list[Vote], list[bool]]:
+        """The votes, those that can be forced with what came of it; false for each whose forcing failed."""
 
-        async def forced(vote: Vote, completion: Completion) -> Vote:
+        async def forced(vote: Vote, completion: Completion) -> tuple[Vote, bool]:
             if not can_be_forced(completion, vote.verdict):
-                return vote
-            return replace(vote, soft=await self._forced(completion))
+                return vote, True
+            soft, answered = await self._forced(completion)
+            return replace(vote, soft=soft), answered
 
-        return list(await asyncio.gather(*map(forced, votes, completions)))
+        came = await asyncio.gather(*map(forced, votes, completions))
+        return [vote for vote, _ in came], [answered for _, answered in came]
 
-    async def _forced(self, completion: Completion) -> float | None:
-        """Probability of Assistant 1 by `_forcing`; None, counted, where there is none to be had."""
-        reason = "the judge would go on with neither 1 nor 2"
+    async def _forced(self, completion: Completion) -> tuple[float | None, bool]:
+        """Probability of Assistant 1 by `_forcing`; None, counted, where there is none to be had.
+
+        And whether the model answered: a call that failed may succeed next time.
+        """
+        answered, reason = False, "the judge would go on with neither 1 nor 2"
         try:
             async with asyncio.timeout(self._timeout):
                 logprobs = await self._backend.next_token(completion, ending_for(completion))
-            soft = soft_verdict(logprobs)
+            soft, answered = soft_verdict(logprobs), True
         except (BackendError, TimeoutError) as error:
             soft, reason = None, str(error) or "timeout"
         except Exception as error:
@@ -197,7 +208,7 @@ class Asker:
         self._counts.unforced += soft is None
         if soft is None:
             self._alarm.unforced(self._counts.unforced, reason)
-        return soft
+        return soft, answered
 
     def _read(self, completion: Completion, a_first: bool) -> Vote:
         verdict = parse_verdict(

@@ -6,7 +6,8 @@ survives restarts, is shared by processes (SQLite in WAL mode), and never answer
 temperature. A model whose weights change under the same name needs a store of its own.
 
 Stored is what was read from a completion, not the completion: verdict or reason, token counts, and the text only
-where texts are kept. That is about 120 bytes a vote. Requests that failed are not stored: they may succeed next time.
+where texts are kept. That is about 120 bytes a vote. Requests that failed are not stored, and neither is a
+truncated vote whose forcing failed: they may succeed next time.
 
 A thread does all reading and writing, in one transaction for whatever has come in meanwhile, so that the event loop
 never waits for a disk. `put` returns when the vote is committed: a SIGKILL a moment later loses nothing (a power
@@ -16,12 +17,14 @@ failure may lose the last seconds). A store that breaks in the middle of a run c
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 import json
 import logging
 import queue
 import sqlite3
 import threading
+import time
 import zlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -54,6 +57,7 @@ _INSERT = "INSERT OR IGNORE INTO votes VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
 _FORGET = "DELETE FROM votes WHERE rowid <= (SELECT max(rowid) FROM votes) - ?"
 _TIDY_EVERY = 10_000
 _BATCH = 1024
+_RETRY_SECONDS = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +106,7 @@ class VerdictStore:
         self._turns: WeakValueDictionary[tuple[bytes, int], asyncio.Lock] = WeakValueDictionary()
         self._until_tidy = _TIDY_EVERY
         self._failed = False
+        self._retry_at = 0.0
 
     def open(self) -> None:
         """Open the file; idempotent.
@@ -177,7 +182,7 @@ class VerdictStore:
             ended = None in jobs
             work = [job for job in jobs if job is not None]
             try:
-                found = self._transact(self._database, work)
+                found = self._attempt(self._database, work)
             except Exception:
                 # sqlite3.Error mostly: a full disk, another process that holds the file for too long.
                 if not self._failed:
@@ -185,11 +190,19 @@ class VerdictStore:
                         "the verdict store %s fails; what it should hold is paid for again", self.path
                     )
                 self._failed = True
-                if self._database.in_transaction:
-                    self._database.execute("ROLLBACK")
+                self._retry_at = time.monotonic() + _RETRY_SECONDS
+                with contextlib.suppress(sqlite3.Error):
+                    if self._database.in_transaction:
+                        self._database.execute("ROLLBACK")
                 found = [{} for _ in work]
             _answer(work, found)
         self._database.close()
+
+    def _attempt(self, database: sqlite3.Connection, jobs: Sequence[_Job]) -> list[dict[int, Vote]]:
+        """Nothing found and nothing stored for a while after a failure: each try may cost `WAIT_MS`."""
+        if time.monotonic() < self._retry_at:
+            return [{} for _ in jobs]
+        return self._transact(database, jobs)
 
     def _transact(self, database: sqlite3.Connection, jobs: Sequence[_Job]) -> list[dict[int, Vote]]:
         writes = any(job.rows for job in jobs)

@@ -14,7 +14,7 @@ import pytest
 
 from rrm_reward.config import JudgeConfig
 from rrm_reward.errors import ConfigError
-from rrm_reward.judge import BackendError, Judge, VerdictStore
+from rrm_reward.judge import BackendError, Completion, Judge, VerdictStore
 from rrm_reward.metrics import ArenaMetrics
 from rrm_reward.types import NoVerdict, Verdict, Vote
 from tests.judge.test_judge import NONE, TWO, Scripted
@@ -224,3 +224,55 @@ async def test_who_waits_for_the_answer_to_a_question_that_is_cancelled_asks_it_
         await asyncio.sleep(0)
         first.cancel()
         assert (await second).p == 1.0
+
+
+async def test_a_truncated_vote_is_stored_only_if_the_model_itself_would_not_say(tmp_path: Path) -> None:
+    class Cut(Scripted):
+        async def complete(self, messages: Any, n: int, sampling: Any) -> list[Completion]:
+            self.asked.append((n, sampling))
+            return [Completion("...", "length")]
+
+        async def prepare(self, *args: Any) -> None: ...
+
+        async def next_token(self, completion: Completion, ending: str) -> Any:
+            answer = self.answers.pop(0)
+            if isinstance(answer, Exception):
+                raise answer
+            return answer
+
+    async def run(*answers: Any) -> tuple[int, list[Vote]]:
+        backend = Cut(*answers)
+        judge = Judge(backend, reasks=0, force=True, store=VerdictStore(tmp_path / "store", "judge"))
+        await judge.start()
+        judgment = await judge.compare("q", "a", "b")
+        await judge.aclose()
+        return len(backend.asked), list(judgment.votes)
+
+    assert (await run(BackendError("busy")))[1][0].soft is None
+    asked, votes = await run({"3": 0.0})
+    assert (asked, votes[0].soft, votes[0].stored) == (1, None, False)
+    asked, votes = await run()
+    assert (asked, votes[0].soft, votes[0].stored) == (0, None, True)
+
+
+async def test_a_store_that_fails_is_left_alone_for_a_while(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = VerdictStore(tmp_path / "store", "judge")
+    store.open()
+    calls = []
+
+    def locked(database: sqlite3.Connection, jobs: Any) -> Any:
+        calls.append(1)
+        raise sqlite3.OperationalError("database is locked")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(store, "_transact", locked)
+        for _ in range(3):
+            assert await store.get(b"key", 0, 1) == {}
+        await store.put(b"key", [(0, Vote(True, Verdict(1)))])
+        assert len(calls) == 1
+    store._retry_at = 0.0
+    await store.put(b"key", [(0, Vote(True, Verdict(1)))])
+    assert list(await store.get(b"key", 0, 1)) == [0]
+    store.close()
