@@ -7,7 +7,7 @@ Settings are those of the logged run, but for what is said. Lines are like those
 which the groups were opened, and tell how much of the schedule the log does not have:
 
     {"id": "q1", "rewards": [...], "ratings": [...], "stderr": [...], "comparisons": 7, "calls": 0, "missing": 0,
-     "uncovered": 0}
+     "uncovered": 0, "repeated": 0}
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ class Command:
             run: _Rules(self._config(logged), self._replays())
             for run, logged in read_settings(self.log).items()
         }
-        groups = matches = uncovered = unfinished = scored = 0
+        groups = matches = uncovered = repeated = unfinished = scored = 0
         lost = count_lost(self.log)
         for group in read_groups(self.log):
             if group.lost:
@@ -71,13 +71,17 @@ class Command:
                 continue
             replayed = runs[group.run].replay(group)
             row = json.loads(result_row(group.id, replayed.result))
-            print(json.dumps({**row, "uncovered": replayed.uncovered}), file=out)
+            covered = {"uncovered": replayed.uncovered, "repeated": replayed.repeated}
+            print(json.dumps({**row, **covered}), file=out)
             groups += 1
             unfinished += group.rewards is None
             matches += replayed.result.comparisons
             uncovered += replayed.uncovered
+            repeated += replayed.repeated
         share = f"{matches - uncovered} of {matches} matches are in the log"
         _say(f"{groups} groups, {share}")
+        if repeated:
+            _say(f"{repeated} of these repeat the verdict of the same two: no new evidence")
         if unfinished:
             _say(f"{unfinished} groups had not come to their end when the run stopped")
         if lost:

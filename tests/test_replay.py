@@ -162,3 +162,16 @@ def test_groups_that_were_scored_and_not_compared_are_left_out_and_named(tmp_pat
     code, rows, err = run(capsys, "replay", tmp_path / "run.sqlite")
     assert (code, rows) == (1, [])
     assert "nothing to rate again" in err
+
+
+def test_a_pair_that_meets_more_often_than_in_the_log_is_counted_as_repeated(tmp_path, capsys):
+    groups, log = tmp_path / "in.jsonl", tmp_path / "run.sqlite"
+    write_groups(groups, 2, 2)
+    with running_judge() as judge:
+        rank(judge, capsys, groups, log)
+    code, replayed, err = run(
+        capsys, "replay", log, "--tournament", "adaptive", "tournament.budget=2", "--rating", "bradley_terry"
+    )
+    assert code == 0
+    assert [(row["comparisons"], row["uncovered"], row["repeated"]) for row in replayed] == [(2, 0, 1)] * 2
+    assert "2 of these repeat the verdict" in err

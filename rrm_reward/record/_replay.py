@@ -2,9 +2,11 @@
 
 Without a schedule, every logged outcome counts. With one, its tournament is drawn as the arena draws it, and each match
 it asks for is looked up: a logged match of the same two members, in the same order if there is one, else in the other
-(p becomes 1 - p); one that was played several times is used as often before it is used again. A match that was never
-played is *uncovered*: missing for the tournament, and counted. So a part of a round robin is replayed in full, and a
-knockout from another knockout's log in part.
+(p becomes 1 - p); one that was played several times is used as often before it is used again. A match whose pair met
+more often than in the log is *repeated*: it gets the verdict that the pair had last, as if the judge had said the same
+again, which is less evidence than the rating makes of it, and counted. A match that was never played is *uncovered*:
+missing for the tournament, and counted. So a part of a round robin is replayed in full, and a knockout from another
+knockout's log in part.
 """
 
 from __future__ import annotations
@@ -28,10 +30,12 @@ class Replayed:
     Attributes:
         result: as the arena would give it; nothing was asked, so `calls` is 0.
         uncovered: matches that the schedule asked for and the log does not have.
+        repeated: matches that got a verdict which another match of the same two had got already.
     """
 
     result: GroupResult
     uncovered: int
+    repeated: int
 
 
 def replay(
@@ -53,9 +57,9 @@ def replay(
     """
     standing = group.standing or tuple(range(group.size))
     logged = [_on_behalf(outcome, standing) for outcome in group.outcomes]
-    uncovered = 0
+    uncovered = repeated = 0
     if tournament is not None:
-        logged, uncovered = _play(tournament, logged, standing)
+        logged, uncovered, repeated = _play(tournament, logged, standing)
     outcomes = sorted(logged, key=lambda outcome: (outcome.round, outcome.i, outcome.j))
     ratings, rewards = reckon(rating, reward, group.size, outcomes, standing, belief)
     result = GroupResult(
@@ -69,7 +73,7 @@ def replay(
         position=belief,
         standing=standing,
     )
-    return Replayed(result, uncovered)
+    return Replayed(result, uncovered, repeated)
 
 
 def _on_behalf(outcome: Outcome, standing: Sequence[int | None]) -> Outcome:
@@ -80,8 +84,8 @@ def _on_behalf(outcome: Outcome, standing: Sequence[int | None]) -> Outcome:
 
 def _play(
     tournament: Tournament, logged: Sequence[Outcome], standing: Sequence[int | None]
-) -> tuple[list[Outcome], int]:
-    """The tournament's outcomes, and how many of its matches are not in the log."""
+) -> tuple[list[Outcome], int, int]:
+    """The tournament's outcomes, and how many of its matches are not in the log and repeat another's verdict."""
     for slot, stands in enumerate(standing):
         if stands == slot:
             tournament.add(slot)
@@ -94,13 +98,14 @@ def _play(
             outcome = known.find(match)
             uncovered += outcome is None
             tournament.record(outcome or Outcome(match.i, match.j, None, (), match.round))
-    return list(tournament.outcomes), uncovered
+    return list(tournament.outcomes), uncovered, known.repeated
 
 
 class _Known:
-    """Logged outcomes by their two members."""
+    """Logged outcomes by their two members; `repeated` counts those that were found again."""
 
     def __init__(self, logged: Sequence[Outcome]) -> None:
+        self.repeated = 0
         self._fresh: dict[tuple[int, int], list[Outcome]] = defaultdict(list)
         self._used: dict[tuple[int, int], Outcome] = {}
         for outcome in logged:
@@ -115,6 +120,7 @@ class _Known:
                 return _as(match, self._used[pair])
         for pair in (same, other):
             if pair in self._used:
+                self.repeated += 1
                 return _as(match, self._used[pair])
         return None
 
