@@ -51,6 +51,11 @@ class _Rewards:
 
     marks: dict[int, int]
     shares: Sequence[SampleReward]
+    query: int
+
+    def is_of(self, query: Query, size: int | None) -> bool:
+        """Whether a sample with this query, in a group of this size, can be one of its members."""
+        return self.query == _mark(query) and (not self.shares or size in (None, len(self.shares)))
 
     def of(self, slot: int) -> SampleReward:
         return self.shares[slot] if 0 <= slot < len(self.shares) else UNKNOWN
@@ -107,15 +112,16 @@ class Assembler:
                 self._count("textless", "sample %s/%s is no text but %r", group_id, slot, type(text).__name__)
                 self.fail(group_id, slot, query=query, size=size)
                 return UNKNOWN
-            if (finished := self._finished.get(group_id)) is not None:
+            finished = self._finished.get(group_id)
+            if finished is not None and finished.is_of(query, size):
                 if slot not in finished.marks and slot < len(finished.shares):
                     self._count("late", "sample %s/%s came after its group was judged", group_id, slot)
                     return finished.of(slot)
                 if finished.marks.get(slot) == hash(text):
                     self.counts["retries"] += 1
                     return finished.of(slot)
-                # Another text under a finished group's name: the caller uses the name for a new group.
-                del self._finished[group_id]
+            # Another query, size or text under a finished group's name: the caller uses the name for a new group.
+            self._finished.pop(group_id, None)
             group = self._gathering.get(group_id) or self._gather(group_id, query)
             mine = self._join(group_id, group, slot, text, size)
             rewards = await asyncio.shield(group.rewards)
@@ -151,10 +157,14 @@ class Assembler:
         """Whether a group of this name is being gathered or judged."""
         return group_id in self._gathering
 
-    def remembers(self, group_id: str, slot: int, text: str | None) -> bool:
+    def remembers(
+        self, group_id: str, slot: int, text: str | None, *, query: Query, size: int | None = None
+    ) -> bool:
         """Whether `submit` of this sample would be answered from a finished group."""
         known = self._finished.get(group_id)
-        return known is not None and known.marks.get(slot, hash(text)) == hash(text)
+        return (
+            known is not None and known.is_of(query, size) and known.marks.get(slot, hash(text)) == hash(text)
+        )
 
     def close(self) -> None:
         """Judge nothing more: every open group gets its rewards from what is known. Idempotent."""
@@ -240,7 +250,7 @@ class Assembler:
             group.timer.cancel()
         health = self._arena.health.gauges()
         shares = () if result is None else shares_of(result, len(group.marks), health)
-        rewards = _Rewards(group.marks, shares)
+        rewards = _Rewards(group.marks, shares, _mark(group.query))
         group.rewards.set_result(rewards)
         self._gathering.pop(group_id, None)
         self._finished[group_id] = rewards
@@ -250,3 +260,8 @@ class Assembler:
     def _count(self, what: str, message: str, *values: object) -> None:
         self.counts[what] += 1
         logger.warning(message, *values)
+
+
+def _mark(query: Query) -> int:
+    """What equal queries share, of one caller."""
+    return hash(query if isinstance(query, str) else repr(list(query)))

@@ -288,3 +288,16 @@ def test_a_reward_brings_the_health_of_its_judge():
     assert gauges["rrm/first_share"] > 0
     for reward in rewards:
         assert reward.health == pytest.approx(gauges, nan_ok=True)
+
+
+@pytest.mark.parametrize(("query", "size"), [("another", 2), ("q", 3)])
+def test_a_finished_groups_name_with_another_query_or_size_is_a_new_group(query, size):
+    judge = QualityJudge()
+
+    async def main():
+        assembler = Assembler(arena(judge))
+        await asyncio.gather(*(submit(assembler, k, f"0.{k} x", size=2) for k in range(2)))
+        later = [assembler.submit("g", k, f"0.{k} x", query=query, size=size) for k in range(size)]
+        return await asyncio.gather(*later)
+
+    assert [share.group_size for share in clock.run(main())] == [size] * size

@@ -236,8 +236,7 @@ async def over_http(settings: dict[str, Any], whole: bool) -> dict[int, list[flo
             )
             return [answer.json()["reward"] for answer in answers]
 
-        numbers = range(len(RECORDED)) if whole else WHOLE
-        return dict(zip(numbers, await asyncio.gather(*map(group, numbers)), strict=True))
+        return dict(enumerate(await asyncio.gather(*map(group, range(len(RECORDED))))))
 
 
 @pytest.mark.parametrize("whole", [True, False], ids=["groups", "samples"])

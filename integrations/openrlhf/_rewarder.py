@@ -24,6 +24,7 @@ from rrm_reward.health import plain_name
 from rrm_reward.integrations.openrlhf._games import Game, LostGame, ReferenceGame, SiblingGame
 from rrm_reward.integrations.openrlhf._settings import Settings
 from rrm_reward.integrations.openrlhf._shares import Share
+from rrm_reward.judge import make_backend
 from rrm_reward.types import Query
 
 logger = logging.getLogger(__name__)
@@ -47,9 +48,12 @@ class Rewarder:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._arena = build_arena(settings.rrm)
-        self._referee: Arena | None = None
-        self._starting: asyncio.Task[None] | None = None
+        judge = settings.rrm.judge
+        # the referee asks the same replicas, or the same model in process, which nobody has room for twice
+        self._backend = make_backend(judge) if judge.kind == "rrm" else None
+        self._arena = build_arena(settings.rrm, self._backend)
+        self._starting: asyncio.Task[Arena] | None = None
+        self._refereeing: asyncio.Task[Arena] | None = None
         self._log = _open_log(settings.openrlhf.log)
         self._reported = (time.monotonic(), 0.0)
         self.counts: Counter[str] = Counter()
@@ -64,13 +68,13 @@ class Rewarder:
         """
         try:
             if self._starting is None:
-                self._starting = asyncio.ensure_future(self._start())
+                self._starting = asyncio.ensure_future(self._started(self._arena))
             await asyncio.shield(self._starting)
             if reference is not None:
                 if self._settings.rrm.judge.response_view == "final":
                     # an answer without thoughts must not look like thoughts that were cut off
                     reference = f"</think>{reference}"
-                return ReferenceGame(self._referee_now(), query, reference, size)
+                return ReferenceGame(await self._referee(), query, reference, size)
             if size == 1:
                 self.complain(
                     "alone",
@@ -123,23 +127,26 @@ class Rewarder:
 
     async def aclose(self) -> None:
         """Every open group gets what is known; the judge and the log are let go."""
-        for arena in (self._arena, self._referee):
-            if arena is not None:
-                await arena.aclose()
+        if self._refereeing is not None:
+            await (await self._refereeing).aclose()
+        await self._arena.aclose()
         if self._log is not None:
             self._log.close()
 
-    async def _start(self) -> None:
+    async def _started(self, arena: Arena) -> Arena:
         try:
-            await self._arena.start()
+            await arena.start()
         except ConfigError as error:
             # it was there when the engine started: go on, and every comparison is missing until it is back
             logger.error("the judge cannot be checked, and the run goes on: %s", error)
+        return arena
 
-    def _referee_now(self) -> Arena:
-        if self._referee is None:
-            self._referee = build_arena(_referee_config(self._settings.rrm))
-        return self._referee
+    async def _referee(self) -> Arena:
+        """Compares with references; started once, so that prompts fit the judge's context here as well."""
+        if self._refereeing is None:
+            referee = build_arena(_referee_config(self._settings.rrm), self._backend)
+            self._refereeing = asyncio.ensure_future(self._started(referee))
+        return await asyncio.shield(self._refereeing)
 
     def _report(self) -> None:
         """A line of counters now and then; Ray shows what an actor prints."""

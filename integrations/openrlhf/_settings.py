@@ -17,13 +17,15 @@ import socket
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from rrm_reward.config import RRMConfig, load
+from rrm_reward.config import LogConfig, PositionConfig, RRMConfig, load
 from rrm_reward.errors import ConfigError
+
+FilePart = TypeVar("FilePart", LogConfig, PositionConfig)
 
 VARIABLE = "RRM_CONFIG"
 LABELS = ("ignore", "query", "reference")
@@ -126,11 +128,15 @@ def read_settings(file: Path) -> Settings:
 
 def _of_one_engine(rrm: RRMConfig, engines: int) -> RRMConfig:
     arena = replace(rrm.arena, concurrency=max(1, rrm.arena.concurrency // engines))
-    log = rrm.log
-    if log.path:
-        path = Path(log.path)
-        log = replace(log, path=str(path.with_stem(f"{path.stem}-{socket.gethostname()}-{os.getpid()}")))
-    return replace(rrm, arena=arena, log=log)
+    return replace(rrm, arena=arena, log=_of_this_process(rrm.log), position=_of_this_process(rrm.position))
+
+
+def _of_this_process(part: FilePart) -> FilePart:
+    """With a file of its own: every engine writes one."""
+    if not part.path:
+        return part
+    path = Path(part.path)
+    return replace(part, path=str(path.with_stem(f"{path.stem}-{socket.gethostname()}-{os.getpid()}")))
 
 
 def _read_openrlhf(node: Mapping[str, Any] | None) -> OpenRLHFConfig:

@@ -30,7 +30,7 @@ def require_openrlhf() -> str:
     if (major, minor) < (0, 10):
         raise ImportError(
             f"OpenRLHF {found} gives agent executors another interface (no images before 0.10.0); rrm_reward works "
-            f"with {' and '.join(TRIED)}: upgrade OpenRLHF, or let its --remote_rm_url ask `rrm-reward serve`"
+            f"with {' and '.join(TRIED)}: upgrade OpenRLHF, or (0.9) let its --remote_rm_url ask `rrm-reward serve`"
         )
     if (major, minor) > (0, 11):
         logger.warning("OpenRLHF %s was never tried with rrm_reward, which knows %s", found, ", ".join(TRIED))

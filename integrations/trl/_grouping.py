@@ -45,15 +45,15 @@ def group_size(configured: int | None, configured_eval: int | None, log_metric: 
 
     Args:
         configured: what the user said of training, None for nothing.
-        configured_eval: the same of evaluation; None is as in training.
+        configured_eval: the same of evaluation; None is what the trainer says, or else as in training.
         log_metric: TRL's argument of that name, a method of the trainer, or anything else.
     """
     trainer = getattr(log_metric, "__self__", None)
     evaluates = getattr(getattr(trainer, "model", None), "training", True) is False
     setting = "num_generations_eval" if evaluates else "num_generations"
-    said = configured_eval or configured if evaluates else configured
+    said = configured_eval if evaluates else configured
     known = getattr(trainer, setting, None)
-    return GroupSize(known if isinstance(known, int) else said, said, setting)
+    return GroupSize(known if isinstance(known, int) else said or configured, said, setting)
 
 
 def find_groups(keys: Sequence[Key], size: GroupSize) -> list[range]:

@@ -177,23 +177,11 @@ class Hub:
         return slot
 
     async def _compare(self, token: str, query: str, response: str, reference: str) -> float:
-        await self._assembler_now()
-        if self._referee is None:
-            config = self._config
-            self._referee = build_arena(
-                replace(
-                    config,
-                    judge=replace(config.judge, order="both"),
-                    tournament=TournamentConfig(),
-                    rating=RatingConfig(),
-                    log=LogConfig(),
-                ),
-                self._backend,
-            )
+        referee = await self._referee_now()
         if self._config.judge.response_view == "final":
             # a reference is an answer without thoughts, which must not look like thoughts that were cut off
             reference = f"</think>{reference}"
-        result = await self._referee.judge(Group(token, query, [response, reference]))
+        result = await referee.judge(Group(token, query, [response, reference]))
         self.counts["validation_comparisons"] += result.comparisons
         if not result.outcomes:
             # the response is the reference, word for word
@@ -202,6 +190,29 @@ class Hub:
         if outcome.p is None:
             return math.nan
         return outcome.p if outcome.i == 0 else 1.0 - outcome.p
+
+    async def _referee_now(self) -> Arena:
+        """Compares with references; started once, so that prompts fit the judge's context here as well."""
+        await self._assembler_now()
+        async with self._starting:
+            if self._referee is None:
+                config = self._config
+                referee = build_arena(
+                    replace(
+                        config,
+                        judge=replace(config.judge, order="both"),
+                        tournament=TournamentConfig(),
+                        rating=RatingConfig(),
+                        log=LogConfig(),
+                    ),
+                    self._backend,
+                )
+                try:
+                    await referee.start()
+                except ConfigError as error:
+                    logger.error("the judge cannot be checked for validation, which goes on: %s", error)
+                self._referee = referee
+            return self._referee
 
     async def _started(self) -> Assembler:
         async with self._starting:

@@ -11,6 +11,7 @@ open one: nobody waits for a sibling that is refused.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -22,6 +23,8 @@ from rrm_reward.judge import render_query
 from rrm_reward.service._errors import Refused
 from rrm_reward.service._reading import Sample
 from rrm_reward.types import Query
+
+_SWEEP_SECONDS = 1.0
 
 
 @dataclass(slots=True)
@@ -67,7 +70,9 @@ class Desk:
         """
         group = self._open.get(sample.group)
         if group is None:
-            if self._assembler.remembers(sample.group, sample.slot, sample.response):
+            if self._assembler.remembers(
+                sample.group, sample.slot, sample.response, query=sample.query, size=sample.size
+            ):
                 self.counts["joined"] += 1
                 return await self._hand_in(sample)
             fresh = _Held(sample.size, _mark(sample.query))
@@ -108,7 +113,10 @@ class Desk:
 
     async def empty(self) -> None:
         """Wait until no group is open."""
-        await self._empty.wait()
+        while self.held:
+            self._sweep()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._empty.wait(), _SWEEP_SECONDS)
 
     @property
     def groups(self) -> int:

@@ -84,6 +84,7 @@ class OpenRLHF:
         try:
             reward = await listening(_at_the_latest(remaining, self._desk.submit(sample)))
         except Refused:
+            table.closed = True  # nobody will complete it
             self._seats.forget(table)
             raise
         except BaseException:

@@ -28,6 +28,9 @@ BACKLOG = 4096
 CONNECTIONS = 2**17
 """Open files asked for, if the system allows them."""
 
+GRACE = 10
+"""Seconds for answers to leave once every group is finished; a client that stalls in the middle of a request is cut."""
+
 KEEP_ALIVE = 75
 """Seconds that an idle connection is kept; longer than clients keep theirs, so that they close first."""
 
@@ -82,6 +85,7 @@ class _Server(uvicorn.Server):
                 ws="none",
                 backlog=BACKLOG,
                 timeout_keep_alive=KEEP_ALIVE,
+                timeout_graceful_shutdown=GRACE,
             )
         )
         self.whole = True
@@ -112,7 +116,7 @@ class _Server(uvicorn.Server):
         else:
             self.whole = not self._service.desk.held
             self._service.cut()
-            self.should_exit = True
+            self.should_exit = self.force_exit = True
 
     async def _drain(self) -> None:
         if not await self._service.drain():

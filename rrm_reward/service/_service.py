@@ -44,6 +44,7 @@ class Service:
         size = config.service.group_size
         self.openrlhf = OpenRLHF(self.desk, size, config.service.gather) if size is not None else None
         self.metrics = Metrics(self.snapshot)
+        self._sizes: set[int] = set()
 
     async def rewards(self, raw: bytes) -> str:
         """A line of ``rank``'s output for the line in a body; cancelling it stops the judging.
@@ -65,11 +66,18 @@ class Service:
             Refused: see `read_sample` and `Desk.submit`; 422 for a size that the schedule cannot judge.
         """
         sample = read_sample(raw, self.limits.max_group)
-        try:
-            self.arena.schedule(sample.size, 0)
-        except RRMRewardError as error:
-            raise Refused(422, f"size cannot be {sample.size}: {error}") from error
+        self._check_size(sample.size)
         return sample_row(await self.desk.submit(sample))
+
+    def _check_size(self, size: int) -> None:
+        """Refuse a size that the schedule cannot judge. Drawing a schedule takes a while, so once for each size."""
+        if size in self._sizes:
+            return
+        try:
+            self.arena.schedule(size, 0)
+        except RRMRewardError as error:
+            raise Refused(422, f"size cannot be {size}: {error}") from error
+        self._sizes.add(size)
 
     def snapshot(self) -> dict[str, float]:
         """Counters and gauges by name: the arena's and its judge's, the assembler's, the desk's, OpenRLHF's."""

@@ -147,3 +147,15 @@ def test_a_group_whose_members_failed_or_never_came_does_not_hold_its_room_for_e
         assert all(reward.known for reward in rewards)
 
     clock.run(main())
+
+
+def test_a_group_whose_only_members_failed_is_let_go_at_the_end():
+    async def main():
+        at = desk(member_timeout=60)
+        await at.submit(sample(0, None))
+        assert at.held == 3
+        async with asyncio.timeout(120):
+            await at.empty()
+        return at.held
+
+    assert clock.run(main()) == 0

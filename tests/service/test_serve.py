@@ -149,3 +149,24 @@ def test_the_library_needs_none_of_the_services_packages():
     process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
     assert process.returncode == 2
     assert "pip install 'rrm-reward[service]'" in process.stderr
+
+
+async def test_a_client_that_stalls_in_the_middle_of_a_request_does_not_outlive_the_second_signal():
+    with running_judge() as judge:
+        process, url = started(judge)
+        try:
+            host, port = url.removeprefix("http://").split(":")
+            _, writer = await asyncio.open_connection(host, int(port))
+            writer.write(b"POST /v1/samples HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n12345")
+            await writer.drain()
+            async with httpx.AsyncClient(base_url=url, timeout=60) as http:
+                waiting = asyncio.create_task(http.post("/v1/samples", json=sample(0)))
+                await state_is(http, status="ok", held=3)
+                process.send_signal(signal.SIGTERM)
+                await state_is(http, status="draining", held=3)
+                process.send_signal(signal.SIGTERM)
+                await asyncio.gather(waiting, return_exceptions=True)
+            assert await asyncio.to_thread(process.wait, 60) != 0
+            writer.close()
+        finally:
+            ended(process)

@@ -34,6 +34,8 @@ def test_the_trainer_says_how_many_rollouts_a_prompt_has_in_training_and_in_eval
     log_metric = Trainer(8, 2, training=training).log_metric
     assert group_size(None, None, log_metric).size == size
     assert group_size(8, 2, log_metric).size == size
+    # what was said of training says nothing of evaluation
+    assert len(find_groups([None] * size, group_size(8, None, log_metric))) == 1
 
 
 def test_without_a_trainer_the_user_says_it() -> None:

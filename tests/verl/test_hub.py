@@ -181,3 +181,12 @@ async def test_every_sample_is_written_down(make_hub: MakeHub, tmp_path: Path) -
     assert sorted(row["slot"] for row in rows) == [0, 1, 2]
     assert {row["group"] for row in rows} == {"g"}
     assert all(isinstance(row["reward"], float) for row in rows)
+
+
+async def test_a_validation_comparison_fits_the_judges_context(
+    judge: LoopbackJudge, make_hub: MakeHub
+) -> None:
+    judge.max_model_len, judge.keep = 12_000, True
+    response = "quality=2 " + "and so on " * 10_000
+    assert await make_hub().compare("1", "q", response, "quality=1", 30.0) == 1.0
+    assert all(len(body["messages"][-1]["content"]) < len(response) / 2 for body in judge.bodies)

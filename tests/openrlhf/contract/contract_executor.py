@@ -347,3 +347,14 @@ def test_a_mistake_is_told_when_the_engine_starts_and_on_the_console(
     with pytest.raises(ConfigError, match=message):
         _load_agent_executor(agent.__file__)
     assert message in capsys.readouterr().err
+
+
+async def test_a_comparison_with_a_reference_fits_the_judges_context(
+    make: Make, tokenizer: Any, judge: LoopbackJudge
+) -> None:
+    judge.max_model_len, judge.keep = 12_000, True
+    executor = make(openrlhf="label: reference")
+    response = "quality=0.9 " + "and so on " * 10_000
+    (output,) = await roll_out(executor, tokenizer, [response], label="quality=0.5")
+    assert rewards([output]) == [1.0]
+    assert all(len(body["messages"][-1]["content"]) < len(response) / 2 for body in judge.bodies)
