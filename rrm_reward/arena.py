@@ -145,7 +145,7 @@ class Arena:
             del self._open[sequence]
             self._queue.drop(sequence)
             self.metrics.closed(result)
-            self.health.closed(result)
+            self.health.closed(result, self._rules.rating)
             if self._recorder is not None:
                 self._recorder.closed(sequence, result)
             if on_result is not None:

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from rrm_reward.rating import Rating
+from rrm_reward.reward import posterior
 from rrm_reward.types import FloatArray, Ratings
 
 
@@ -31,11 +33,15 @@ def length_correlation(rewards: FloatArray, lengths: Sequence[int]) -> float | N
     return float(np.clip(x @ y / spread, -1.0, 1.0)) if spread > 1e-12 else None
 
 
-def decided(ratings: Ratings) -> float | None:
-    """How much of the spread of a group's ratings is not the judge's noise, in [0, 1].
+def decided(ratings: Ratings, rating: Rating) -> float | None:
+    """How much of the spread of a group's true ratings is known, in [0, 1]: the reliability of `rrm_reward.reward`.
 
-    That is 1 - (mean of squared standard errors) / (variance of the ratings), and 0 where the errors are larger: the
-    separation reliability of Rasch models (Wright and Masters, 1982).
+    That is var(m) / (var(m) + mean(v)) of the posterior means m and variances v. Of ratings that are estimates with an
+    error it is the separation reliability of Rasch models (Wright and Masters, 1982).
+
+    Args:
+        ratings: of the group.
+        rating: that gave them.
 
     Returns:
         None with fewer than two ratings that have a standard error.
@@ -43,6 +49,7 @@ def decided(ratings: Ratings) -> float | None:
     use = np.isfinite(ratings.value) & np.isfinite(ratings.stderr)
     if use.sum() < 2:
         return None
-    variance = float(ratings.value[use].var())
-    noise = float(np.mean(ratings.stderr[use] ** 2))
-    return max(0.0, 1.0 - noise / variance) if variance > 1e-12 else 0.0
+    mean, variance = posterior(rating, ratings.value[use], ratings.stderr[use])
+    known = float(mean.var())
+    spread = known + float(variance.mean())
+    return known / spread if spread > (1e-9 * rating.spread) ** 2 else 0.0

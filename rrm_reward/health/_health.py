@@ -13,6 +13,7 @@ from rrm_reward.health._consistency import agreement, flipped, tally, triads
 from rrm_reward.health._group import decided, length_correlation
 from rrm_reward.health._recent import Recent, RecentQuantiles, wilson
 from rrm_reward.judge import Judgment
+from rrm_reward.rating import Rating
 from rrm_reward.types import GroupResult, NoVerdict, PositionBelief
 
 logger = logging.getLogger(__name__)
@@ -58,7 +59,7 @@ GAUGES: dict[str, str] = {
     "rrm/response_chars": "mean characters of a response as the judge sees it",
     "rrm/length_drift": "that, over health.length_baseline",
     "rrm/length_correlation": "mean correlation of reward and length within a group",
-    "rrm/decided": "mean share of the spread of ratings in a group that is not the judge's noise",
+    "rrm/decided": "mean share of the spread of true ratings in a group that is known, in spite of the judge's noise",
     "rrm/position": "log-odds that Assistant 1 has for being it, learnt over all groups (position.learn)",
     "rrm/position_error": "standard deviation of that",
     "rrm/alarms": "warnings given so far",
@@ -121,11 +122,11 @@ class Health:
         if len(votes) > 1:
             self._compare_votes(judgment)
 
-    def closed(self, result: GroupResult) -> None:
-        """One group got its result."""
+    def closed(self, result: GroupResult, rating: Rating | None = None) -> None:
+        """One group got its result; without the rating that gave it, how decided it is remains unknown."""
         try:
             self._position = result.position or self._position
-            self._measure(result)
+            self._measure(result, rating)
             self._closed += 1
             if self._closed % _CHECK_EVERY == 0:
                 votes, groups = self._votes.effective(*_EVERYTHING), self._groups.effective("group")
@@ -179,25 +180,26 @@ class Health:
         return {name: gauges[name] if math.isfinite(gauges[name]) else 0.0 for name in HEADLINES}
 
     def _compare_votes(self, judgment: Judgment) -> None:
+        self._matches.add("match")
         for order in tally(judgment.votes):
             if (share := agreement(order)) is not None:
-                self._matches.add("agreement", share)
+                self._matches.add("agreement", share, tick=False)
         if (flip := flipped(judgment.votes)) is not None:
-            self._matches.add("flip", flip)
+            self._matches.add("flip", flip, tick=False)
 
-    def _measure(self, result: GroupResult) -> None:
+    def _measure(self, result: GroupResult, rating: Rating | None) -> None:
         groups = self._groups
         groups.add("group")
         circles, triples = triads(len(result.rewards), result.outcomes)
-        groups.add("circles", circles)
-        groups.add("triples", triples)
-        if (share := decided(result.ratings)) is not None:
-            groups.add("decided", share)
+        groups.add("circles", circles, tick=False)
+        groups.add("triples", triples, tick=False)
+        if rating is not None and (share := decided(result.ratings, rating)) is not None:
+            groups.add("decided", share, tick=False)
         if (correlation := length_correlation(result.rewards, result.lengths)) is not None:
-            groups.add("correlation", correlation)
+            groups.add("correlation", correlation, tick=False)
         if lengths := [length for length in result.lengths if length]:
             mean = float(np.mean(lengths))
-            groups.add("length", mean)
+            groups.add("length", mean, tick=False)
             if self._baseline is None:
                 self._first_lengths.append(mean)
                 if len(self._first_lengths) == _BASELINE_GROUPS:

@@ -16,7 +16,7 @@ class Recent:
     """Weighted sums by key; one clock for all keys.
 
     Args:
-        half_life: observations, of whatever key, after which one counts half.
+        half_life: ticks of the clock after which an observation counts half.
     """
 
     def __init__(self, half_life: float) -> None:
@@ -24,9 +24,11 @@ class Recent:
         self._now = 1.0
         self._sums: dict[str | int, list[float]] = {}
 
-    def add(self, key: str | int, value: float = 0.0) -> None:
-        """One observation."""
-        now = self._now = self._now * self._growth
+    def add(self, key: str | int, value: float = 0.0, *, tick: bool = True) -> None:
+        """One observation; without a tick it is as old as the one before, of the same group or match."""
+        if tick:
+            self._now *= self._growth
+        now = self._now
         sums = self._sums.get(key)
         if sums is None:
             sums = self._sums[key] = [0.0, 0.0, 0.0]

@@ -10,6 +10,8 @@ from hypothesis import strategies as st
 
 from rrm_reward.health._consistency import agreement, flipped, tally, triads
 from rrm_reward.health._group import decided, length_correlation
+from rrm_reward.rating import make_rating
+from rrm_reward.reward import make_reward
 from rrm_reward.types import NoVerdict, Outcome, Ratings, Verdict, Vote
 
 VERDICTS = st.sampled_from([Verdict(1), Verdict(2), Verdict(None, NoVerdict.TRUNCATED)])
@@ -120,15 +122,24 @@ def test_unknown_rewards_and_absent_members_count_nothing() -> None:
 
 
 @pytest.mark.parametrize(
-    ("value", "stderr", "share"),
+    ("name", "value", "stderr", "share"),
     [
-        ([-1.0, 1.0], [0.5, 0.5], 0.75),
-        ([-1.0, 1.0], [2.0, 2.0], 0.0),
-        ([1.0, 1.0], [0.1, 0.1], 0.0),
-        ([-1.0, 1.0, np.nan], [0.0, 0.0, np.nan], 1.0),
-        ([-1.0, 1.0], [np.nan, np.nan], None),
-        ([1.0], [0.1], None),
+        # Posterior means: var(m) / (var(m) + mean(v)).
+        ("bradley_terry", [-1.0, 1.0], [0.5, 0.5], 0.8),
+        ("bradley_terry", [-1.0, 1.0], [2.0, 2.0], 0.2),
+        ("bradley_terry", [1.0, 1.0], [0.1, 0.1], 0.0),
+        ("elo", [-1.0, 1.0, np.nan], [0.0, 0.0, np.nan], 1.0),
+        ("elo", [-1.0, 1.0], [np.nan, np.nan], None),
+        ("elo", [1.0], [0.1], None),
+        # Estimates, of variance 1/50 by n - 1 = 1 degrees: B = 1 - 0.01 / 0.02, then B / 100 / (B / 100 + 0.01).
+        ("win_rate", [0.4, 0.6], [0.1, 0.1], 1 / 3),
+        ("win_rate", [0.4, 0.6], [0.2, 0.2], 0.0),
     ],
 )
-def test_a_group_is_as_decided_as_its_spread_is_no_noise(value, stderr, share) -> None:
-    assert decided(Ratings(np.array(value), np.array(stderr))) == share
+def test_a_group_is_as_decided_as_its_spread_is_known(name, value, stderr, share) -> None:
+    ratings, rating = Ratings(np.array(value), np.array(stderr)), make_rating(name)
+    found = decided(ratings, rating)
+    assert found == (share if share is None else pytest.approx(share))
+    if found is not None:  # the root mean square of the scale of this name
+        rewards = make_reward("decided", clip=9.0)(rating, ratings)
+        assert np.nanmean(rewards**2) == pytest.approx(found)

@@ -124,6 +124,16 @@ def test_without_a_baseline_the_first_groups_are_it() -> None:
     assert health.gauges()["rrm/length_drift"] == pytest.approx(3.0, rel=0.01)
 
 
+def test_a_group_counts_half_after_250_more_whatever_is_measured_of_each() -> None:
+    health = Health()
+    health.closed(group(lengths=(10, 0, 30)))
+    then = health._groups.weights()
+    assert then["length"] == then["circles"] == then["group"]
+    for _ in range(250):
+        health.closed(group(lengths=(10, 20, 30)))
+    assert then["group"] / health._groups._now == pytest.approx(0.5)
+
+
 # Alarms
 
 
@@ -192,7 +202,7 @@ def test_a_group_that_cannot_be_measured_is_logged_once_and_hurts_nobody(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     health = Health()
-    broken = replace(group(), ratings=None)
+    broken = replace(group(), rewards=None)
     with caplog.at_level(logging.ERROR):
         health.closed(broken)
         health.closed(broken)
