@@ -19,7 +19,9 @@ HIDDEN = "***"
 _USER = re.compile(r"(?<=://)\S*@")
 _NO_SCHEME = re.compile(r"""[^\s'"/@:]+:(?!//)[^\s'"@]+@(?=[^\s'"])""")
 _QUERY = re.compile(r"(://[^\s?]*\?)\S+")
-_SECRET = re.compile(r"(?i).*(?:api_?key|secret|password|passwd|authorization|bearer|(?:^|_)token)")
+_SECRET = re.compile(
+    r"(?i).*(?:(?:api|access|private)[-_]?key|secret.*|password|passwd|authorization|bearer|(?:^|[-_])token)"
+)
 
 
 def redacted(text: str) -> str:

@@ -120,6 +120,15 @@ def test_the_run_log_stores_settings_without_secrets(tmp_path):
     assert all(kept in stored for kept in ("http://***@host/v1", '"top_k": 20', "OPENAI_API_KEY", "8192"))
 
 
+@pytest.mark.parametrize(
+    "key", ["X-Api-Key", "secret_key", "access_key", "aws_secret_access_key", "auth-token"]
+)
+def test_settings_that_name_a_secret_are_hidden(key):
+    assert redacted_settings({"extra_body": {"headers": {key: "s3cret"}}}) == {
+        "extra_body": {"headers": {key: "***"}}
+    }
+
+
 def test_settings_that_only_sound_like_secrets_are_kept():
     settings = {"max_tokens": 5, "api_key_env": "KEY", "context_tokens": None, "tokenizer": "folder"}
     assert redacted_settings(settings) == settings

@@ -130,7 +130,8 @@ class ReplyReader:
         elif length is not None:
             values = {value.strip() for value in length.split(",")}
             value = values.pop()
-            if values or not (value.isdecimal() and value.isascii()):
+            # More digits than a size can have; of thousands, int() would make an error of its own.
+            if values or not (value.isdecimal() and value.isascii() and len(value) <= 18):
                 raise ReplyError(f"Content-Length: {length[:40]}")
             self._need, self._read = int(value), ReplyReader._read_counted
             self._refuse_beyond(self._need)

@@ -85,13 +85,18 @@ class PositionBias:
         self._complained = False
 
     def update(self, n: int, outcomes: Sequence[Outcome]) -> None:
-        """Learn from a closed group of n responses; one without a verdict in a known order teaches nothing."""
+        """Learn from a closed group of n responses; one without a verdict in a known order teaches nothing.
+
+        Neither does one that cannot be explained (an outcome that is NaN): a belief that is no number would stay so.
+        """
         rows = comparisons(outcomes)
         if rows is None or not rows.order.any():
             return
         prior = PositionBelief(self.belief.mean, math.hypot(self.belief.deviation, self._drift))
         fit = maximise(n, rows, self._prior, prior)
         mean = fit.position.mean + fit.position.deviation**2 * _marginal_score(n, rows, fit)
+        if not (math.isfinite(mean) and math.isfinite(fit.position.deviation)):
+            return
         self.belief = PositionBelief(mean, fit.position.deviation)
         self.groups += 1
         if time.monotonic() - self._saved[0] >= SAVE_SECONDS:

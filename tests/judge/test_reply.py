@@ -169,6 +169,7 @@ def test_a_coding_that_was_not_asked_for_is_undone(coding: bytes, pack) -> None:
         (OK + b"A: b\r\n folded\r\n\r\n", "no header"),
         (OK + b"Content-Length: -1\r\n\r\n", "Content-Length"),
         (OK + b"Content-Length: 1\r\nContent-Length: 2\r\n\r\n", "Content-Length"),
+        (OK + b"Content-Length: " + b"9" * 5000 + b"\r\n\r\n", "Content-Length"),
         (OK + b"Content-Length: 1001\r\n\r\n", "more than 1000 bytes"),
         (OK + b"\r\n" + b"x" * 1001, "more than 1000 bytes"),
         (OK + b"Transfer-Encoding: gzip, chunked\r\n\r\n", "Transfer-Encoding"),

@@ -6,6 +6,7 @@ import itertools
 import json
 import logging
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -147,6 +148,7 @@ def test_a_group_without_a_verdict_in_a_known_order_teaches_nothing() -> None:
     before = position.belief
     position.update(3, [Outcome(0, 1, None), Outcome(0, 2, 1.0)])
     position.update(2, [])
+    position.update(2, [replace(verdict(0, 1, True, True), p=math.nan)])
     assert (position.belief, position.groups) == (before, 0)
 
 
