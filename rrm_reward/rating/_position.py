@@ -90,7 +90,7 @@ class PositionBias:
         Neither does one that cannot be explained (an outcome that is NaN): a belief that is no number would stay so.
         """
         rows = comparisons(outcomes)
-        if rows is None or not rows.order.any():
+        if rows is None or not rows.order.any() or not np.isfinite(rows.p).all():
             return
         prior = PositionBelief(self.belief.mean, math.hypot(self.belief.deviation, self._drift))
         fit = maximise(n, rows, self._prior, prior)
