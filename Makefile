@@ -32,8 +32,9 @@ format: .venv/.ready
 	.venv/bin/ruff format .
 
 bench: .venv/.ready
-	for name in overhead transport makespan streaming memory; do \
-	  .venv/bin/python -m benchmarks.$$name --json benchmarks/data/$$name.json; done
+	failed=; for name in overhead transport makespan streaming memory; do \
+	  .venv/bin/python -m benchmarks.$$name --json benchmarks/data/$$name.json || failed="$$failed $$name"; done; \
+	  [ -z "$$failed" ] || { echo "failed:$$failed" >&2; exit 1; }
 	.venv/bin/python -m benchmarks.speed_page
 
 # Fills in what is missing in benchmarks/data (20 minutes from nothing) and writes docs/ranking.md from it.
