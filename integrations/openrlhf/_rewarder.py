@@ -17,8 +17,8 @@ from typing import IO
 from uuid import uuid4
 
 from rrm_reward.arena import Arena
-from rrm_reward.build import build_arena
-from rrm_reward.config import LogConfig, RatingConfig, RRMConfig, TournamentConfig
+from rrm_reward.build import build_arena, build_referee
+from rrm_reward.config import LogConfig
 from rrm_reward.errors import ConfigError
 from rrm_reward.health import plain_name
 from rrm_reward.integrations.openrlhf._games import Game, LostGame, ReferenceGame, SiblingGame
@@ -144,7 +144,7 @@ class Rewarder:
     async def _referee(self) -> Arena:
         """Compares with references; started once, so that prompts fit the judge's context here as well."""
         if self._refereeing is None:
-            referee = build_arena(_referee_config(self._settings.rrm), self._backend)
+            referee = build_referee(self._settings.rrm, self._backend)
             self._refereeing = asyncio.ensure_future(self._started(referee))
         return await asyncio.shield(self._refereeing)
 
@@ -181,17 +181,6 @@ def check_judge(settings: Settings) -> None:
 
     with ThreadPoolExecutor(1) as thread:
         thread.submit(lambda: asyncio.run(ask())).result()
-
-
-def _referee_config(config: RRMConfig) -> RRMConfig:
-    """One comparison in both orders."""
-    return replace(
-        config,
-        judge=replace(config.judge, order="both"),
-        tournament=TournamentConfig(),
-        rating=RatingConfig(),
-        log=LogConfig(),
-    )
 
 
 def _open_log(path: str | None) -> IO[str] | None:

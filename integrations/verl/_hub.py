@@ -24,13 +24,12 @@ import time
 from collections import Counter, OrderedDict
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, nullcontext
-from dataclasses import replace
 from typing import IO, Any, TypeVar
 
 from rrm_reward.arena import Arena
 from rrm_reward.assembler import Assembler, SampleReward
-from rrm_reward.build import build_arena, build_assembler
-from rrm_reward.config import LogConfig, RatingConfig, RRMConfig, TournamentConfig
+from rrm_reward.build import build_arena, build_assembler, build_referee
+from rrm_reward.config import RRMConfig
 from rrm_reward.errors import ConfigError
 from rrm_reward.health import HEADLINES, plain_name
 from rrm_reward.integrations.verl._sample import Sample
@@ -196,17 +195,7 @@ class Hub:
         await self._assembler_now()
         async with self._starting:
             if self._referee is None:
-                config = self._config
-                referee = build_arena(
-                    replace(
-                        config,
-                        judge=replace(config.judge, order="both"),
-                        tournament=TournamentConfig(),
-                        rating=RatingConfig(),
-                        log=LogConfig(),
-                    ),
-                    self._backend,
-                )
+                referee = build_referee(self._config, self._backend)
                 try:
                     await referee.start()
                 except ConfigError as error:
