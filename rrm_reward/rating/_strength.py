@@ -14,7 +14,7 @@ and the strengths of every connected part sum to zero.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -81,6 +81,14 @@ def comparisons(outcomes: Iterable[Outcome], vote_correlation: float = 1.0) -> C
         return None
     i, j, p, weight, order = np.array(rows, dtype=np.float64).T
     return Comparisons(i.astype(np.intp), j.astype(np.intp), p, weight, order)
+
+
+def joined(parts: Sequence[Comparisons]) -> Comparisons | None:
+    """All of them as one; None if there are none."""
+    if not parts:
+        return None
+    columns = (np.concatenate([getattr(part, name) for part in parts]) for name in Comparisons.__slots__)
+    return Comparisons(*columns)
 
 
 def mean_order(outcome: Outcome) -> float:

@@ -8,7 +8,7 @@ import numpy as np
 
 from rrm_reward.options import Option
 from rrm_reward.rating import BRADLEY_TERRY_PRIOR
-from rrm_reward.rating._strength import comparisons, maximise
+from rrm_reward.rating._strength import Comparisons, comparisons, joined, maximise
 from rrm_reward.tournament._circumstances import Circumstances
 from rrm_reward.tournament._information import Information
 from rrm_reward.tournament._pairs import Pair
@@ -17,6 +17,7 @@ from rrm_reward.tournament._schedule import PRESENT, Schedule
 from rrm_reward.types import FloatArray, Match, Outcome
 
 _EXHAUSTED = -1.0
+_EQUAL = 1e-9
 
 
 class Adaptive(Schedule):
@@ -82,15 +83,22 @@ class Adaptive(Schedule):
         self._place = {slot: place for place, slot in enumerate(self._slot)}
         self._open = ~np.eye(n, dtype=bool)
         self._strength: FloatArray | None = None
-        self._ring = round_robin_pairs(n, min(self._limit, n, pairs))
-        self._round = 1 + max((round for *_, round in self._ring), default=0)
+        self._heard: list[Comparisons] = []
+        self._counted = 0  # outcomes that are among those
+        self._first = round_robin_pairs(n, min(self._limit, n, pairs))
+        if self._limit == self._most:
+            self._first = round_robin_pairs(n, pairs)
+            rounds = 1 + max((round for *_, round in self._first), default=0)
+            if not circumstances.both_orders:
+                self._first += tuple((b, a, rounds + round) for a, b, round in self._first)
+        self._round = 1 + max((round for *_, round in self._first), default=0)
         self._over = False
 
     def _known(self, i: int) -> None:
         if self._state[i] == PRESENT:
-            for a, b, round in self._ring:
+            for a, b, round in self._first:
                 if self._place[i] in (a, b) and self._is_present(a) and self._is_present(b):
-                    self._play((a, b, round), len(self._ring))
+                    self._play((a, b, round), len(self._first))
         self._advance()
 
     def _left(self, i: int) -> None:
@@ -147,6 +155,7 @@ class Adaptive(Schedule):
         if not free.any():
             return []
         lead = np.array([self._lead[slot] for slot in self._slot])
+        tells = np.where(free.T, 1.0, self._repeat)
         information = self._information()
         before = information.variance
         chosen: list[tuple[int, int]] = []
@@ -157,33 +166,40 @@ class Adaptive(Schedule):
                 allowed = free
             if not free.any():
                 break
-            # To nine digits, so that the last bit of another machine's arithmetic decides nothing.
-            gains = information.gains() * np.where(free.T, 1.0, self._repeat)
-            gains = np.where(allowed, np.round(gains, 9), _EXHAUSTED)
-            a, b = divmod(int(gains.argmax()), self.n)
+            gains = np.where(allowed, information.gains() * tells, _EXHAUSTED)
+            # The first of those that differ in the last digits of another machine's arithmetic.
+            a, b = divmod(int((gains >= gains.max() - _EQUAL).argmax()), self.n)
             information.take(a, b)
             free[a, b] = False
+            tells[b, a] = self._repeat
             if self._circumstances.both_orders:
                 free[b, a] = False
             lead[a] += 1
             lead[b] -= 1
             chosen.append((a, b))
-        return [] if self._is_settled(before - information.variance, here) else chosen
+        gain = (before - information.variance) / max(1, len(chosen))
+        return [] if self._is_settled(gain, here) else chosen
 
     def _information(self) -> Information:
         """Where the group stands after all its rounds."""
-        by_place = [
-            Outcome(self._place[o.i], self._place[o.j], o.p, o.votes, o.round) for o in self._outcomes
+        new = [
+            Outcome(self._place[o.i], self._place[o.j], o.p, o.votes, o.round)
+            for o in self._outcomes[self._counted :]
         ]
-        rows = comparisons(sorted(by_place, key=lambda o: (o.round, o.i, o.j)))
+        self._counted = len(self._outcomes)
+        # A round begins when all before it are over, so this order is the same whoever was faster.
+        rows = comparisons(sorted(new, key=lambda o: (o.round, o.i, o.j)))
+        if rows is not None:
+            self._heard.append(rows)
+        position = self._circumstances.position
         posterior = maximise(
-            self.n, rows, BRADLEY_TERRY_PRIOR, self._circumstances.position, start=self._strength
+            self.n, joined(self._heard), BRADLEY_TERRY_PRIOR, position, start=self._strength
         )
         self._strength = posterior.strength
         return Information(posterior, 0.0 if self._circumstances.both_orders else 1.0)
 
     def _is_settled(self, gain: float, here: np.ndarray[tuple[int], np.dtype[np.bool_]]) -> bool:
-        """Whether a round with this expected squared change of the ratings would move no advantage that matters."""
+        """Whether n/2 matches would move no advantage that matters; gain: of one, in squared change of the ratings."""
         assert self._strength is not None
         spread = float(self._strength[here].std())
-        return bool(np.sqrt(max(gain, 0.0) / here.sum()) < self._settled * spread)
+        return bool(np.sqrt(max(gain, 0.0) / 2) < self._settled * spread)

@@ -15,7 +15,9 @@ are far apart need not be known better than that. (Against equal weights, with 3
 0.01 to 0.02 of tau and no less correlation.)
 
 q is the predictive probability, the logistic averaged over the posterior of the margin (MacKay 1992, eq. 10), so that a
-pair of which little is known counts as open.
+pair of which little is known counts as open. It stays what it is at the beginning of a round, for no result is known
+before its end. (To narrow the margin with every match chosen moved tau by less than its error, over 2,700 simulated
+groups, and took four times as long.)
 """
 
 from __future__ import annotations
@@ -42,13 +44,15 @@ class Information:
         self._n = n = len(posterior.strength)
         self._order = order
         strength = posterior.strength
-        self._margin = strength[:, None] - strength[None, :] + order * posterior.position.mean
+        margin = strength[:, None] - strength[None, :] + order * posterior.position.mean
         self._covariance = s = posterior.covariance.copy()
         self._metric = np.zeros((n + 1, n + 1))
         self._metric[:n, :n] = _contested(strength, s[:n, :n])
-        # Of every match with direction c, shape (n, n): c'Sc and c'S L S c.
+        # Of every match with direction c, shape (n, n): c'Sc, c'S L S c, w.
         self._variance = self._quadratic(s)
         self._reach = self._quadratic(s @ self._metric @ s)
+        q = sigmoid(margin / np.sqrt(1 + _PI_8 * self._variance))
+        self._weight = q * (1 - q)
 
     @property
     def variance(self) -> float:
@@ -58,21 +62,27 @@ class Information:
 
     def gains(self) -> FloatArray:
         """Gain of every match, shape (n, n): the row is the first response. The diagonal means nothing."""
-        weight = self._weights()
-        gains: FloatArray = weight * self._reach / (1 + weight * self._variance)
+        gains = self._weight * self._variance
+        gains += 1
+        np.divide(self._reach, gains, out=gains)
+        gains *= self._weight
         return gains
 
     def take(self, i: int, j: int) -> None:
-        """Reckon with this match's result, whatever it will be; n^2 operations."""
+        """Reckon with this match's result, whatever it will be; some ten passes over n^2 numbers."""
         s = self._covariance
         along = s[i] - s[j] + self._order * s[-1]
-        weight = float(self._weights(i, j))
+        weight = float(self._weight[i, j])
         scale = weight / (1 + weight * float(self._variance[i, j]))
-        seen = self._linear(along)
         felt = self._metric @ along
-        # c'S L S c with S less scale along along', multiplied out
-        self._reach += scale * seen * (scale * float(along @ felt) * seen - 2 * self._linear(s @ felt))
-        self._variance -= scale * seen**2
+        # c'S L S c with S less scale along along', multiplied out; what is linear in c is added up before it is spread.
+        seen = self._linear(along)
+        turned = self._linear(scale * (scale * float(along @ felt) * along - 2 * (s @ felt)))
+        turned *= seen
+        self._reach += turned
+        seen *= seen
+        seen *= scale
+        self._variance -= seen
         s -= np.outer(along, scale * along)
 
     def _linear(self, vector: FloatArray) -> FloatArray:
@@ -90,10 +100,6 @@ class Information:
         cross = matrix[:n, :n] + order * matrix[n, :n][None, :]
         pairs: FloatArray = first[:, None] + own[None, :] - 2 * cross
         return pairs
-
-    def _weights(self, i: int | slice = slice(None), j: int | slice = slice(None)) -> FloatArray:
-        q = sigmoid(self._margin[i, j] / np.sqrt(1 + _PI_8 * self._variance[i, j]))
-        return np.asarray(q * (1 - q), dtype=np.float64)
 
 
 def _contested(strength: FloatArray, covariance: FloatArray) -> FloatArray:
