@@ -192,9 +192,7 @@ class Adaptive(Schedule):
         if rows is not None:
             self._heard.append(rows)
         position = self._circumstances.position
-        posterior = maximise(
-            self.n, joined(self._heard), BRADLEY_TERRY_PRIOR, position, start=self._strength
-        )
+        posterior = maximise(self.n, joined(self._heard), BRADLEY_TERRY_PRIOR, position, start=self._strength)
         self._strength = posterior.strength
         return Information(posterior, 0.0 if self._circumstances.both_orders else 1.0)
 
