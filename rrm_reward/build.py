@@ -7,7 +7,7 @@ from dataclasses import asdict, replace
 from rrm_reward._open_group import Draw
 from rrm_reward.arena import Arena
 from rrm_reward.assembler import Assembler
-from rrm_reward.config import LogConfig, RatingConfig, RRMConfig, TournamentConfig
+from rrm_reward.config import LogConfig, PositionConfig, RatingConfig, RRMConfig, TournamentConfig
 from rrm_reward.health import Health
 from rrm_reward.judge import Backend, Judge
 from rrm_reward.rating import check_rating, make_rating, position_bias
@@ -72,14 +72,21 @@ def build_arena(config: RRMConfig, backend: Backend | None = None) -> Arena:
 
 
 def build_referee(config: RRMConfig, backend: Backend | None = None) -> Arena:
-    """An arena that compares two responses in both orders, and writes no log: for validation against references.
+    """An arena that compares two responses in both orders: for validation against references.
+
+    It writes no log and no position bias: those of the run are not its own.
 
     Args, Raises:
         See `build_arena`.
     """
     judge = replace(config.judge, order="both")
     plain = replace(
-        config, judge=judge, tournament=TournamentConfig(), rating=RatingConfig(), log=LogConfig()
+        config,
+        judge=judge,
+        tournament=TournamentConfig(),
+        rating=RatingConfig(),
+        position=PositionConfig(learn=False),
+        log=LogConfig(),
     )
     return build_arena(plain, backend)
 

@@ -51,7 +51,8 @@ class PositionConfig:
     """The judge's preference for Assistant 1, learnt while the run goes on."""
 
     learn: bool | None = _setting(
-        None, "learn the position bias; null: where the rating has a term for it (bradley_terry, elo)"
+        None,
+        "learn the position bias; null: unless rating.options.position fixes it. Bradley-Terry and Elo use it",
     )
     path: str | None = _setting(
         None,

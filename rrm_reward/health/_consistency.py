@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -43,6 +45,29 @@ def flipped(votes: Sequence[Vote]) -> bool | None:
         return None
     # The same Assistant preferred in both orders is the other response.
     return (one[0] > one[1]) == (other[0] > other[1])
+
+
+def flips_between_matches(outcomes: Iterable[Outcome]) -> list[bool]:
+    """For each pair whose orders were asked in matches of their own: whether swapping them swapped the winner.
+
+    Schedules that let a pair meet twice (adaptive, for one) turn it round the second time. A pair that had both orders
+    within one match is left out: `flipped` has seen it.
+
+    Args:
+        outcomes: of a group's matches.
+    """
+    met: dict[tuple[int, int], list[Sequence[Vote]]] = defaultdict(list)
+    for outcome in outcomes:
+        i, j, votes = outcome.i, outcome.j, outcome.votes
+        if i > j:
+            i, j, votes = j, i, tuple(replace(vote, i_first=not vote.i_first) for vote in votes)
+        met[i, j].append(votes)
+    pairs = [
+        flipped([vote for votes in matches for vote in votes])
+        for matches in met.values()
+        if len(matches) > 1 and all(flipped(votes) is None for votes in matches)
+    ]
+    return [flip for flip in pairs if flip is not None]
 
 
 def triads(n: int, outcomes: Iterable[Outcome]) -> tuple[int, int]:

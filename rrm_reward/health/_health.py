@@ -9,7 +9,7 @@ import numpy as np
 
 from rrm_reward.config import HealthConfig
 from rrm_reward.health._alarms import Alarms
-from rrm_reward.health._consistency import agreement, flipped, tally, triads
+from rrm_reward.health._consistency import agreement, flipped, flips_between_matches, tally, triads
 from rrm_reward.health._group import decided, length_correlation
 from rrm_reward.health._recent import Recent, RecentQuantiles, wilson
 from rrm_reward.judge import Judgment
@@ -41,7 +41,8 @@ GAUGES: dict[str, str] = {
     "rrm/first_share_low": "lower end of its 95 % confidence interval",
     "rrm/first_share_high": "upper end of it",
     "rrm/first_share_jump": "by how much that share is above its own average over ten times as long",
-    "rrm/flip_rate": "share of matches asked in both orders (judge.order=both) in which the order decided",
+    "rrm/flip_rate": "share of pairs asked in both orders (judge.order=both, or two matches of a pair) "
+    "in which the order decided",
     "rrm/vote_agreement": "share of pairs of votes on a match in one order that agree; 0.5 of coins (judge.votes > 1)",
     "rrm/intransitive": "share of circles among triples of responses that all met; 0.25 of coins",
     "rrm/no_verdict": "share of votes that count for nobody",
@@ -193,6 +194,8 @@ class Health:
         circles, triples = triads(len(result.rewards), result.outcomes)
         groups.add("circles", circles, tick=False)
         groups.add("triples", triples, tick=False)
+        for flip in flips_between_matches(result.outcomes):
+            self._matches.add("flip", flip)
         if rating is not None and (share := decided(result.ratings, rating)) is not None:
             groups.add("decided", share, tick=False)
         if (correlation := length_correlation(result.rewards, result.lengths)) is not None:

@@ -24,6 +24,9 @@ BODY_LIMIT = 64 * 2**20
 
 _HEAD_LIMIT = 64 * 2**10
 _LINE_LIMIT = 4096
+_ASIDE_LIMIT = 64 * 2**10
+"""Bytes beside head and body that are read past: interim replies, extensions of chunks, trailers."""
+
 _GZIP_OR_ZLIB = 32 + zlib.MAX_WBITS
 
 
@@ -65,7 +68,7 @@ class ReplyReader:
         self._body = bytearray()
         # A plain function, not a bound method: that would be a cycle, and garbage for the collector, a request.
         self._read: Callable[[ReplyReader], bool] = ReplyReader._read_head
-        self._need = 0
+        self._need = self._aside = 0
         self._status = 0
         self._headers: dict[str, str] = {}
         self._reusable = False
@@ -110,6 +113,7 @@ class ReplyReader:
             # 100 Continue, 102, 103: the reply proper is still to come.
             if self._status in (101, *range(100)):
                 raise ReplyError(f"a reply of status {self._status}")
+            self._pass_over(end + 4)
             return True
         connection = headers.get("connection", "").lower()
         self._reusable = "close" not in connection and (version == "HTTP/1.1" or "keep-alive" in connection)
@@ -154,7 +158,9 @@ class ReplyReader:
         line = self._take_line()
         if line is None:
             return False
-        digits = line.partition(b";")[0].strip()
+        digits, _, extension = line.partition(b";")
+        digits = digits.strip()
+        self._pass_over(len(extension))
         try:
             if not digits.isalnum():
                 raise ValueError
@@ -180,7 +186,9 @@ class ReplyReader:
         line = self._take_line()
         if line is None:
             return False
-        if not line:
+        if line:
+            self._pass_over(len(line) + 2)
+        else:
             self._finish(bytes(self._body))
         return True
 
@@ -193,6 +201,12 @@ class ReplyReader:
         line = bytes(self._buffer[:end])
         del self._buffer[: end + 2]
         return line
+
+    def _pass_over(self, size: int) -> None:
+        """Nothing that is skipped may go on for ever."""
+        self._aside += size
+        if self._aside > _ASIDE_LIMIT:
+            raise ReplyError(f"more than {_ASIDE_LIMIT} bytes of interim replies, extensions and trailers")
 
     def _refuse_beyond(self, size: int) -> None:
         if size > self._limit:

@@ -21,11 +21,11 @@ from typing import Any, Final
 from rrm_reward.errors import ConfigError
 from rrm_reward.options import pick, read_options
 from rrm_reward.rating._base import Rating
-from rrm_reward.rating._bradley_terry import PRIOR as BRADLEY_TERRY_PRIOR
 from rrm_reward.rating._bradley_terry import BradleyTerry
 from rrm_reward.rating._elo import Elo
 from rrm_reward.rating._placement import Placement
 from rrm_reward.rating._position import DEVIATION, DRIFT, PositionBias
+from rrm_reward.rating._strength import PRIOR as BRADLEY_TERRY_PRIOR
 from rrm_reward.rating._win_rate import WinRate
 from rrm_reward.types import Outcome, PositionBelief, Ratings
 
@@ -85,29 +85,31 @@ def position_bias(
     drift: float = DRIFT,
     path: str | None = None,
 ) -> PositionBias | None:
-    """What learns the judge's position bias for this rating; None if nothing is to be learnt.
+    """What learns the judge's position bias beside this rating; None if nothing is to be learnt.
+
+    Every rating sees the votes that it is learnt from. Bradley-Terry and Elo use it too; under the others it is known,
+    logged, and there for schedules.
 
     Args:
         name: a rating of `RATINGS`.
         options: its options.
-        learn: None learns where the rating has a position term that ``options`` does not fix.
+        learn: None learns unless ``options`` fix the rating's position term.
         deviation: of what is believed before any group, in log-odds.
         drift: see `PositionBias`.
         path: see `PositionBias`.
 
     Raises:
-        ConfigError: ``position.learn`` is true and the rating could not use it.
+        ConfigError: ``position.learn`` is true and ``options`` fix what would be learnt.
     """
-    term, fixed = RATINGS[name].POSITION, bool(options.get("position"))
-    if learn and not term:
-        raise ConfigError("position.learn", learn, f"{name} has no position term; take bradley_terry or elo")
+    fixed = bool(options.get("position"))
     if learn and fixed:
         raise ConfigError(
             "position.learn", learn, "rating.options.position fixes what would be learnt; leave one out"
         )
-    if not (term and not fixed if learn is None else learn):
+    if fixed if learn is None else not learn:
         return None
-    return PositionBias(PositionBelief(0.0, deviation), drift=drift, path=path)
+    model = make_rating(name, options=options).model
+    return PositionBias(PositionBelief(0.0, deviation), drift=drift, model=model, path=path)
 
 
 __all__ = [

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Self
 
 from rrm_reward.options import Option
+from rrm_reward.rating._strength import Model
 from rrm_reward.types import FloatArray, Outcome, PositionBelief, Ratings
 
 
@@ -18,7 +19,7 @@ class Rating(ABC):
         SCHEDULES: names of the schedules it is defined for, None for all.
         POSTERIOR: whether values are means of a posterior, and standard errors its deviations; otherwise they are
             estimates, and their errors.
-        POSITION: whether it has a position term; others ignore what is believed of it.
+        POSITION: whether it has a position term; others ignore what is believed of it (it is learnt all the same).
         unit: of the values, for people.
     """
 
@@ -42,6 +43,11 @@ class Rating(ABC):
     def knows_error(self) -> bool:
         """Whether it gives standard errors."""
         return True
+
+    @property
+    def model(self) -> Model:
+        """By what a group's outcomes are explained where the judge's position bias is learnt from them."""
+        return Model()
 
     @abstractmethod
     def expected(self, value: FloatArray) -> FloatArray:

@@ -3,19 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import ClassVar, Final
+from typing import ClassVar
 
 import numpy as np
 
 from rrm_reward.options import Option
 from rrm_reward.rating._base import Rating
-from rrm_reward.rating._strength import comparisons, maximise, sigmoid
+from rrm_reward.rating._strength import PRIOR, Model, comparisons, maximise, sigmoid
 from rrm_reward.types import FloatArray, Outcome, PositionBelief, Ratings
-
-PRIOR: Final = 1.5
-"""Default standard deviation of strengths in log-odds. The better of two responses drawn from it wins 79 % of
-the time, E sigma(|d|) over d ~ N(0, 2 prior^2), about as often as a pairwise judge is right on mixed pairs;
-and an unbeaten response among 16 gets 3.03 from a round robin, well inside the default clip of 5."""
 
 
 class BradleyTerry(Rating):
@@ -53,6 +48,11 @@ class BradleyTerry(Rating):
         self.prior = prior
         self.position = position
         self.vote_correlation = vote_correlation
+
+    @property
+    def model(self) -> Model:
+        """Its own options."""
+        return Model(self.prior, self.vote_correlation)
 
     def expected(self, value: FloatArray) -> FloatArray:
         """sigma(value): average responses have strength 0."""

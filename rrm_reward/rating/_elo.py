@@ -12,8 +12,8 @@ import numpy as np
 from rrm_reward.errors import ConfigError
 from rrm_reward.options import Option
 from rrm_reward.rating._base import Rating
-from rrm_reward.rating._bradley_terry import PRIOR, BradleyTerry
-from rrm_reward.rating._strength import mean_order
+from rrm_reward.rating._bradley_terry import BradleyTerry
+from rrm_reward.rating._strength import PRIOR, Model, mean_order
 from rrm_reward.types import FloatArray, Outcome, PositionBelief, Ratings
 
 POINTS: Final = 400 / math.log(10)
@@ -90,6 +90,11 @@ class Elo(Rating):
     def knows_error(self) -> bool:
         """Not online."""
         return self.mode != "online"
+
+    @property
+    def model(self) -> Model:
+        """That of its maximum likelihood; online Elo has no prior, and takes the default."""
+        return self._strengths.model
 
     def expected(self, value: FloatArray) -> FloatArray:
         """1 / (1 + 10^((initial - value) / 400))."""

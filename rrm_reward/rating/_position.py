@@ -38,8 +38,7 @@ from typing import Any, Final
 import numpy as np
 
 from rrm_reward.errors import ConfigError
-from rrm_reward.rating._bradley_terry import PRIOR
-from rrm_reward.rating._strength import Comparisons, Posterior, comparisons, maximise, sigmoid
+from rrm_reward.rating._strength import Comparisons, Model, Posterior, comparisons, maximise, sigmoid
 from rrm_reward.types import Outcome, PositionBelief
 
 logger = logging.getLogger(__name__)
@@ -53,6 +52,8 @@ DRIFT: Final = 0.01
 SAVE_SECONDS: Final = 5.0
 """Between two writes of the file: what a SIGKILL can lose."""
 
+_DEFAULT: Final = Model()
+
 
 class PositionBias:
     """A belief about the position term, updated with every closed group; see the module's text.
@@ -60,7 +61,7 @@ class PositionBias:
     Args:
         belief: to begin with; by default a vague one.
         drift: standard deviation, in log-odds, of what the term may change by from group to group.
-        prior: standard deviation of strengths in log-odds, as in the rating.
+        model: of strengths and votes, as in the rating.
         path: a JSON file to go on from and to keep up to date, beside the run's checkpoints or output; see `load`.
 
     Attributes:
@@ -73,13 +74,13 @@ class PositionBias:
         belief: PositionBelief | None = None,
         *,
         drift: float = DRIFT,
-        prior: float = PRIOR,
+        model: Model = _DEFAULT,
         path: str | Path | None = None,
     ) -> None:
         self.belief = PositionBelief(0.0, DEVIATION) if belief is None else belief
         self.groups = 0
         self._drift = drift
-        self._prior = prior
+        self._model = model
         self._path = None if path is None else Path(path)
         self._saved = (-math.inf, 0)
         self._complained = False
@@ -89,11 +90,11 @@ class PositionBias:
 
         Neither does one that cannot be explained (an outcome that is NaN): a belief that is no number would stay so.
         """
-        rows = comparisons(outcomes)
+        rows = comparisons(outcomes, self._model.vote_correlation)
         if rows is None or not rows.order.any() or not np.isfinite(rows.p).all():
             return
         prior = PositionBelief(self.belief.mean, math.hypot(self.belief.deviation, self._drift))
-        fit = maximise(n, rows, self._prior, prior)
+        fit = maximise(n, rows, self._model.prior, prior)
         mean = fit.position.mean + fit.position.deviation**2 * _marginal_score(n, rows, fit)
         if not (math.isfinite(mean) and math.isfinite(fit.position.deviation)):
             return

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rrm_reward.health._consistency import agreement, flipped, tally, triads
+from rrm_reward.health._consistency import agreement, flipped, flips_between_matches, tally, triads
 from rrm_reward.health._group import decided, length_correlation
 from rrm_reward.rating import make_rating
 from rrm_reward.reward import make_reward
@@ -41,6 +41,34 @@ def test_an_order_that_decides_is_a_flip(votes) -> None:
         winners.append("i" if lead > 0 else "j" if lead < 0 else None)
     expected = None if None in winners else winners[0] != winners[1]
     assert flipped(votes) is expected
+
+
+@st.composite
+def matches(draw) -> list[Outcome]:
+    """Of a group of three, with single votes or both orders in one match."""
+    rows = draw(st.lists(st.tuples(st.sampled_from([(0, 1), (1, 0), (1, 2), (2, 0)]), VOTES), max_size=8))
+    return [Outcome(i, j, 0.5, tuple(votes[:2])) for (i, j), votes in rows]
+
+
+@settings(max_examples=60)
+@given(matches())
+def test_two_matches_of_a_pair_in_swapped_orders_flip_as_one_match_in_both_orders_does(outcomes) -> None:
+    """The naive twin says who won each pair in each order, by name."""
+    expected = []
+    for pair in ((0, 1), (1, 2), (0, 2)):
+        met = [o for o in outcomes if {o.i, o.j} == set(pair)]
+        if len(met) < 2 or any(flipped(o.votes) is not None for o in met):
+            continue
+        lead = {first: 0 for first in pair}
+        for o in met:
+            for v in o.votes:
+                first, second = (o.i, o.j) if v.i_first else (o.j, o.i)
+                if v.verdict.choice is not None:
+                    winner = first if v.verdict.choice == 1 else second
+                    lead[first] += 1 if winner == pair[0] else -1
+        if all(lead.values()):
+            expected.append(lead[pair[0]] * lead[pair[1]] < 0)
+    assert sorted(flips_between_matches(outcomes)) == sorted(expected)
 
 
 @st.composite

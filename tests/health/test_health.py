@@ -107,6 +107,24 @@ def test_flips_and_agreement_are_those_of_the_judgments() -> None:
     assert health.gauges()["rrm/vote_agreement"] == pytest.approx(1 / 3)
 
 
+def test_a_schedule_that_turns_pairs_round_tells_the_flip_rate_of_a_judge_that_goes_by_places() -> None:
+    """`judge.order=balanced`, one vote a match: adaptive asks a pair again in the other order."""
+
+    async def rate(noise: float) -> float:
+        players = Arena(
+            QualityJudge(noise=noise),
+            lambda n, seed: make_tournament("adaptive", n, seed=seed, budget=12),
+            make_rating("bradley_terry"),
+            make_reward("natural", 5.0),
+        )
+        for k in range(6):
+            await players.judge(Group(str(k), f"q{k}", [f"0.{k}{i}" for i in range(1, 5)]))
+        return players.health.gauges()["rrm/flip_rate"]
+
+    assert clock.run(rate(0.0)) == 0.0
+    assert 0.1 < clock.run(rate(30.0)) < 0.9
+
+
 def test_lengths_are_measured_against_the_baseline() -> None:
     health = Health(HealthConfig(length_baseline=10.0), half_life=1e9)
     health.closed(group(lengths=(10, 0, 30), rewards=(0.0, np.nan, 1.0)))

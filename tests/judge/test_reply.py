@@ -179,6 +179,12 @@ def test_a_coding_that_was_not_asked_for_is_undone(coding: bytes, pack) -> None:
         (OK + b"Transfer-Encoding: chunked\r\n\r\n1\r\nab\r\n", "longer than its size"),
         (OK + b"Transfer-Encoding: chunked\r\n\r\n" + b"1" * 5000, "between chunks"),
         (OK + b"X: " + b"x" * 70000, "head of more than"),
+        (b"HTTP/1.1 100 Continue\r\n\r\n" * 3000, "more than 65536 bytes of interim"),
+        (OK + b"Transfer-Encoding: chunked\r\n\r\n0\r\n" + b"X: y\r\n" * 20000, "more than 65536 bytes of"),
+        (
+            OK + b"Transfer-Encoding: chunked\r\n\r\n" + (b"1;" + b"x" * 2000 + b"\r\nx\r\n") * 40,
+            "more than 65536 bytes of",
+        ),
         (OK + b"Content-Encoding: br\r\nContent-Length: 1\r\n\r\nx", "not asked for"),
         (OK + b"Content-Encoding: gzip\r\nContent-Length: 3\r\n\r\nxyz", "gzip, but"),
     ],
@@ -186,6 +192,14 @@ def test_a_coding_that_was_not_asked_for_is_undone(coding: bytes, pack) -> None:
 def test_what_is_no_reply_is_refused_with_a_reason(data: bytes, reason: str) -> None:
     with pytest.raises(ReplyError, match=reason):
         read(data)
+
+
+def test_a_server_that_says_continue_for_ever_is_left_after_as_much_as_a_head_may_have() -> None:
+    reader, head = ReplyReader(), b"HTTP/1.1 102 Processing\r\n\r\n"
+    for _ in range(2**16 // len(head)):
+        assert reader.feed(head) is None
+    with pytest.raises(ReplyError, match="interim"):
+        reader.feed(head)
 
 
 def test_a_small_body_that_unpacks_to_a_huge_one_is_refused() -> None:

@@ -16,9 +16,9 @@ from hypothesis import strategies as st
 from scipy.optimize import minimize
 
 from rrm_reward.errors import ConfigError
-from rrm_reward.rating import PositionBelief, PositionBias, make_rating, position_bias
+from rrm_reward.rating import RATINGS, PositionBelief, PositionBias, make_rating, position_bias
 from rrm_reward.rating._position import _marginal_score
-from rrm_reward.rating._strength import comparisons, maximise
+from rrm_reward.rating._strength import Model, comparisons, maximise
 from rrm_reward.types import FloatArray, Outcome, Verdict, Vote
 
 moderate = settings(max_examples=40, deadline=None)
@@ -198,16 +198,52 @@ def test_elo_takes_the_belief_as_home_advantage() -> None:
     )
 
 
-def test_it_is_learnt_where_the_rating_has_a_term_that_is_not_fixed() -> None:
-    assert position_bias("bradley_terry") is not None
-    assert position_bias("elo") is not None
-    assert position_bias("win_rate") is None
+@pytest.mark.parametrize("name", RATINGS)
+def test_every_rating_learns_the_same_from_the_same_votes(name: str) -> None:
+    rng = np.random.default_rng(3)
+    position, expected = position_bias(name), PositionBias()
+    assert position is not None
+    for _ in range(50):
+        outcomes = a_group(rng, rng.normal(0, 1.5, 6), 1.0)
+        position.update(6, outcomes)
+        expected.update(6, outcomes)
+    assert position.belief.mean == pytest.approx(expected.belief.mean, abs=1e-9)
+    assert abs(position.belief.mean - 1.0) < 4 * position.belief.deviation < 1.0
+
+
+def test_it_is_learnt_unless_it_is_fixed_or_not_wanted() -> None:
     assert position_bias("bradley_terry", {"position": 0.3}) is None
     assert position_bias("bradley_terry", learn=False) is None
-    for name, options in (("placement", {}), ("bradley_terry", {"position": 0.3})):
-        with pytest.raises(ConfigError) as caught:
-            position_bias(name, options, learn=True)
-        assert caught.value.key == "position.learn"
+    assert position_bias("win_rate", learn=False) is None
+    with pytest.raises(ConfigError) as caught:
+        position_bias("bradley_terry", {"position": 0.3}, learn=True)
+    assert caught.value.key == "position.learn"
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "model"),
+    [
+        ("bradley_terry", {"prior": 0.5, "vote_correlation": 0.2}, Model(0.5, 0.2)),
+        ("elo", {"prior": 0.5 * 400 / math.log(10)}, Model(0.5)),
+        ("win_rate", {}, Model(1.5)),
+    ],
+)
+def test_it_is_learnt_under_the_strengths_that_the_rating_assumes(
+    name: str, options: dict[str, float], model: Model
+) -> None:
+    """The stronger responses may differ, the less a verdict says of the place: the oracle is the fit itself."""
+    rng = np.random.default_rng(5)
+    outcomes = [replace(o, votes=o.votes * 3) for o in a_group(rng, rng.normal(0, model.prior, 5), 1.0)]
+    position = position_bias(name, options, drift=0.0)
+    assert position is not None
+    position.update(5, outcomes)
+    rows = comparisons(outcomes, model.vote_correlation)
+    assert rows is not None
+    fit = maximise(5, rows, model.prior, PositionBelief(0.0, 1.5))
+    assert position.belief.deviation == pytest.approx(fit.position.deviation, rel=1e-9)
+    other = PositionBias(drift=0.0, model=Model(model.prior + 1.0, model.vote_correlation))
+    other.update(5, outcomes)
+    assert other.belief.deviation > position.belief.deviation
 
 
 def test_a_saved_belief_goes_on_where_it_was(tmp_path: Path) -> None:
