@@ -22,7 +22,7 @@ from rrm_reward.cluster._devices import (
     detect_devices,
     torch_kind,
 )
-from rrm_reward.cluster._versions import TRIED, check_versions, installed_versions
+from rrm_reward.cluster._versions import TRIED, check_attention, check_versions, installed_versions
 
 
 def examine(
@@ -36,7 +36,11 @@ def examine(
         versions: of installed packages.
         torch: see `torch_kind`.
     """
-    findings = [*check_environment(environment, devices), *check_versions(versions)]
+    findings = [
+        *check_environment(environment, devices),
+        *check_versions(versions),
+        *check_attention(versions, devices.kind),
+    ]
     if torch is not None and devices.kind != torch:
         if devices.kind != "cpu":
             fix = f"is built for {torch} and this machine has {devices.kind}: install torch's build for {devices.kind}"

@@ -129,6 +129,14 @@ def test_torch_for_other_devices_than_there_are_is_wrong():
     assert not examine(FINE, Devices("cpu"), {}, "cuda")[0].fatal
 
 
+def test_verl_on_gpus_without_flash_attention_is_a_warning():
+    (finding,) = examine(FINE, NVIDIA, {"verl": "0.9.1"}, "cuda")
+    assert (finding.name, finding.fatal) == ("flash-attn", False)
+    assert "attn_implementation=sdpa" in finding.fix
+    assert examine(FINE, NVIDIA, {"verl": "0.9.1", "flash-attn": "2.8.3"}, "cuda") == []
+    assert examine({}, Devices("cpu"), {"verl": "0.9.1"}, "cpu") == []
+
+
 def test_doctor_prints_devices_variables_and_versions_and_finds_nothing_wrong_here(capsys, monkeypatch):
     for name in VARIABLES:
         monkeypatch.delenv(name, raising=False)
