@@ -159,7 +159,7 @@ class Workshop:
 
     async def _right_and_wrong(self, id: str, item: Question, texts: Sequence[str]) -> tuple[str, str] | str:
         assert self.checker is not None
-        told = [await self.checker.is_right(text, item.answers) for text in texts]
+        told = [await self.checker.is_right(text, item.answers, item.answer_type) for text in texts]
         right = [text for text, is_right in zip(texts, told, strict=True) if is_right]
         wrong = [text for text, is_right in zip(texts, told, strict=True) if is_right is False]
         if right and wrong:

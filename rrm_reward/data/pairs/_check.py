@@ -12,7 +12,7 @@ from rrm_reward.data.pairs import _rules
 
 
 class Checker:
-    """`_rules.is_right` with a time limit.
+    """`_rules.agrees` with a time limit.
 
     Args:
         processes: at work at once.
@@ -36,9 +36,13 @@ class Checker:
         self._seconds = seconds
         self.killed = 0
 
-    async def is_right(self, response: str, answers: Sequence[str]) -> bool | None:
+    async def is_right(self, response: str, answers: Sequence[str], answer_type: str = "") -> bool | None:
         """See `_rules.is_right`; a check that takes too long or crashes cannot tell."""
-        future = self._pool.schedule(_rules.is_right, (response, tuple(answers)), timeout=self._seconds)
+        given = _rules.given_answer(response)
+        if given is None:
+            return None
+        work = (given, tuple(answers), answer_type)
+        future = self._pool.schedule(_rules.agrees, work, timeout=self._seconds)
         try:
             told: bool | None = await asyncio.wrap_future(future)
         except (TimeoutError, self._expired):

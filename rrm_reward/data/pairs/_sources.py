@@ -4,7 +4,7 @@
 |---|---|---|---|
 | skywork-reward | Skywork/Skywork-Reward-Preference-80K-v0.2 | Preference | chosen, rejected: message lists |
 | tulu | allenai/tulu-3-sft-mixture | Prompt | messages |
-| webinstruct | TIGER-Lab/WebInstruct-verified | Question | question, answer |
+| webinstruct | TIGER-Lab/WebInstruct-verified | Question | question, answer; answer_type if it is there |
 | skywork-or1 | Skywork/Skywork-OR1-RL-Data, split math | Question | prompt, reward_model: a JSON list of answers |
 | big-math | SynthLabsAI/Big-Math-RL-Verified | Question | problem, answer |
 | dapo | BytedTsinghua-SIA/DAPO-Math-17k | Question | prompt, reward_model |
@@ -55,10 +55,12 @@ class Question:
     Attributes:
         text: as its source has it.
         answers: all known ones.
+        answer_type: what kind of answer they are, as WebInstruct names it; "" where nobody said.
     """
 
     text: str
     answers: tuple[str, ...]
+    answer_type: str = ""
 
     @property
     def messages(self) -> list[Message]:
@@ -129,17 +131,17 @@ def _conversation(row: Row) -> Item | str:
     return Prompt(messages) if messages[-1]["content"].strip() else "empty question"
 
 
-def _question(text: str, answers: Sequence[str]) -> Item | str:
+def _question(text: str, answers: Sequence[str], answer_type: str = "") -> Item | str:
     if not text:
         return "empty question"
     known = tuple(answer for answer in answers if answer)
     if not known:
         return "no answer"
-    return Question(text, known)
+    return Question(text, known, answer_type)
 
 
 def _webinstruct(row: Row) -> Item | str:
-    return _question(_text(row["question"]), [_text(row["answer"])])
+    return _question(_text(row["question"]), [_text(row["answer"])], _text(row.get("answer_type")))
 
 
 def _big_math(row: Row) -> Item | str:
