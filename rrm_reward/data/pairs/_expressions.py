@@ -89,7 +89,10 @@ def _parsed(text: str) -> Any:
 
 def _equal(one: Any, other: Any) -> bool:
     from math_verify import verify
+    from sympy import expand
 
+    if expand(one - other) == 0:  # what is easy takes 1 ms, and math-verify a hundred
+        return True
     return bool(verify(one, other, timeout_seconds=None) and verify(other, one, timeout_seconds=None))
 
 
