@@ -31,6 +31,10 @@ class ClusterConfig:
         0, "between uses: 0 stays awake; 1 keeps the weights in the CPU's memory; 2 drops them"
     )
     engine_args: dict[str, Any] = setting({}, "further arguments of the engine (vLLM: AsyncEngineArgs)")
+    python: str | None = setting(
+        None,
+        "interpreter of the replicas, on their nodes, where vLLM lives in another environment than the trainer",
+    )
     start_timeout: float = setting(1800.0, "seconds a replica may take to load")
     hang_timeout: float = setting(180.0, "seconds without a token or an answer until a replica is replaced")
     address: str | None = setting(

@@ -9,6 +9,7 @@
 `JudgeGroup` is a backend like any other (`rrm_reward.judge.Backend`): nothing above it knows that there are replicas.
 
     _group.py        JudgeGroup: calls that outlive their replica; sleep and wake
+    _switch.py       awake while anyone is inside
     _routing.py      which replica gets a call: a state machine without Ray
     _keeper.py       keeps one replica alive: starts, watches, kills, starts again
     _replica.py      the actor: an engine, its votes one by one, its health

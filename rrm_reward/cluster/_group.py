@@ -32,6 +32,7 @@ from rrm_reward.cluster._engine import Declined, EngineSpec
 from rrm_reward.cluster._keeper import Keeper, said
 from rrm_reward.cluster._placement import Places, find_places, join_ray, leave_ray
 from rrm_reward.cluster._routing import Member, Roster, prefix_of
+from rrm_reward.cluster._switch import Switch
 from rrm_reward.config import JudgeConfig
 from rrm_reward.errors import ConfigError
 from rrm_reward.judge import BackendError, Completion, Message, Sampling
@@ -75,8 +76,7 @@ class JudgeGroup:
         self._keepers: dict[Member, Keeper] = {}
         self._roster = Roster(())
         self._numbers = itertools.count()
-        self._users = 0
-        self._switching = asyncio.Lock()
+        self._switch = Switch(self._wake, self._sleep)
         self._permitted = asyncio.Event()
         self._changed = asyncio.Event()
         self._down_since: float | None = None
@@ -126,7 +126,7 @@ class JudgeGroup:
         try:
             self._check_first(first)
             if self._spec.sleep:
-                await self._sleep()
+                await self._switch.settle()
                 if not any(keeper.loaded for keeper in self._keepers.values()):
                     fix = "no replica sleeps when it is told to; set it to 0 and give the judge its own GPUs"
                     raise ConfigError("judge.cluster.sleep", self._spec.sleep, fix)
@@ -185,7 +185,8 @@ class JudgeGroup:
                 raise BackendError(f"no answer within {self.patience:g} s; last: {reason}")
             if len(failed) > self._retries:
                 raise BackendError(f"failed on {len(failed)} replicas; last: {reason}")
-            member = self._roster.acquire(prefix, failed)
+            asked = missing
+            member = self._roster.acquire(prefix, failed, asked)
             if member is None:
                 await self._until_back(remaining, reason)
                 continue
@@ -211,7 +212,7 @@ class JudgeGroup:
                 self.counts["moved"] += 1
                 keeper.suspect()
             finally:
-                self._roster.release(member)
+                self._roster.release(member, asked)
 
     @asynccontextmanager
     async def awake(self) -> AsyncIterator[None]:
@@ -222,22 +223,15 @@ class JudgeGroup:
         if not self._spec.sleep:
             yield
             return
-        async with self._switching:
-            self._users += 1
-            if self._users == 1:
-                await self._wake()
-        try:
+        async with self._switch.held():
             yield
-        finally:
-            async with self._switching:
-                self._users -= 1
-                if not self._users:
-                    await self._sleep()
 
     async def _wake(self) -> None:
         self.counts["wakes"] += 1
         self._permitted.set()
         await asyncio.gather(*(keeper.wake() for keeper in self._keepers.values()))
+        # nobody left who could have left: an outage all the same
+        self._on_change()
 
     async def _sleep(self) -> None:
         self.counts["sleeps"] += 1
@@ -258,14 +252,14 @@ class JudgeGroup:
         return {name: float(count) for name, count in totals.items()}
 
     def _on_change(self) -> None:
-        """A replica came or went."""
+        """A replica came or went, or all were to wake."""
         if self._roster.available:
             if self._down_since is not None:
                 logger.error("the judge is back")
             self._down_since = None
             changed, self._changed = self._changed, asyncio.Event()
             changed.set()
-        elif self._permitted.is_set() and self._keepers:
+        elif self._permitted.is_set() and self._keepers and self._down_since is None:
             self._down_since = asyncio.get_running_loop().time()
             self.counts["outages"] += 1
             logger.error(

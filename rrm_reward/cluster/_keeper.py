@@ -3,7 +3,9 @@
     permitted --> launch --(loaded, one token drawn)--> in --(dead, hanging)--> killed --> pause --> permitted
 
 The permission is withdrawn while the judge sleeps: a replica that was lost then must not load its weights beside a
-trainer that has the memory. Pauses double up to a limit, and begin anew after a launch that succeeded.
+trainer that has the memory. A launch that is under way when the judge goes to sleep is waited for, and put to sleep
+like the others: else a model that loads longer than a batch is judged would never come back. Pauses double up to a
+limit, and begin anew after a launch that succeeded.
 """
 
 from __future__ import annotations
@@ -31,6 +33,8 @@ Answer = TypeVar("Answer")
 _POLL_SECONDS = 2.0
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 60.0
 _SLEEP_SECONDS = 300.0
+"""A replica that needs longer to give its memory back is killed; it only copies its weights, or drops them."""
+
 _CLOSE_SECONDS = 10.0
 _LONGEST_LINE = 300
 _MAX_CONCURRENCY = 100_000
@@ -72,6 +76,8 @@ class Keeper:
         self._changed = changed
         self._handle: Any = None
         self.loaded = False
+        self._awake = False
+        self._idle = asyncio.Event()
         self._suspected = asyncio.Event()
         self._task = asyncio.create_task(self._keep(), name=f"keeper of {member.name}")
 
@@ -114,62 +120,78 @@ class Keeper:
         self._suspected.set()
 
     async def sleep(self, level: int) -> None:
-        """Give the memory back; a replica that does not is killed, for the memory is promised to somebody else."""
+        """Give the memory back; a replica that does not is killed, for the memory is promised to somebody else.
+
+        A launch that is under way is waited for; no other may begin meanwhile.
+        """
+        self._awake = False
         self._leave()
-        if not self.loaded:
-            self._kill("it was still loading when the judge was put to sleep")
-            return
-        await self._switch("sleep", level)
+        await self._idle.wait()
+        self._awake = False
+        self._leave()
+        if self.loaded:
+            await self._switch("sleep", _SLEEP_SECONDS, level)
 
     async def wake(self) -> None:
-        """Take calls again, if the replica is loaded; if it is not, its launch is under way."""
-        if self.loaded and await self._switch("wake"):
+        """Take calls again, if the replica is loaded; if it is not, its launch is under way.
+
+        After sleep of level 2 weights are read anew, so it has as long as a launch.
+        """
+        if self.loaded and await self._switch("wake", self._config.start_timeout):
+            self._awake = True
             self._join()
 
     async def aclose(self) -> None:
         """End the replica for good."""
         self._task.cancel()
         await asyncio.wait([self._task])
+        self._idle.set()
         self._leave()
         if self.loaded:
             try:
                 await asyncio.wait_for(_answer(self._handle.aclose.remote()), _CLOSE_SECONDS)
             except Exception as error:
                 logger.info("%s does not end by itself: %s", self.member.name, said(error))
-        self._kill(None)
+        self._kill(self._handle, None)
 
-    async def _switch(self, method: str, *arguments: Any) -> bool:
-        """Sleep or wake, and see whether it came true."""
+    async def _switch(self, method: str, seconds: float, *arguments: Any) -> bool:
+        """Sleep or wake, and see whether it came true; a replica that fails is killed, and `_watch` learns of it."""
+        handle = self._handle
         try:
-            call = getattr(self._handle, method).remote(*arguments)
-            if await asyncio.wait_for(_answer(call), _SLEEP_SECONDS):
-                return True
+            call = getattr(handle, method).remote(*arguments)
+            if await asyncio.wait_for(_answer(call), seconds):
+                return self._handle is handle
             reason = f"its engine answers to {method}, and is_sleeping says that nothing happened"
         except Exception as error:
             reason = f"it cannot {method}: {said(error)}"
-        self._kill(reason)
+        self._kill(handle, reason)
         return False
 
     async def _keep(self) -> None:
         pause = _FIRST_PAUSE
         while True:
-            await self._permitted.wait()
+            self._idle.set()
+            while not self._permitted.is_set():
+                await self._permitted.wait()
+            self._idle.clear()
             try:
                 started = await self._launch()
+                pause = _FIRST_PAUSE
+                self._idle.set()
+                if not self.first.done():
+                    self.first.set_result(started)
+                reason = await self._watch(self._handle)
             except Exception as error:
                 reason = said(error)
                 if not self.first.done():
                     self.first.set_exception(error)
                     if isinstance(error, ConfigError):
                         # no later launch would do better, and the group says so
-                        self._kill(None)
+                        self._kill(self._handle, None)
+                        self._idle.set()
                         return
-            else:
-                pause = _FIRST_PAUSE
-                if not self.first.done():
-                    self.first.set_result(started)
-                reason = await self._watch()
-            self._kill(reason)
+            self._kill(self._handle, reason)
+            self._idle.set()
             await asyncio.sleep(pause)
             pause = min(2 * pause, _LONGEST_PAUSE)
 
@@ -196,12 +218,12 @@ class Keeper:
             raise ConfigError(*started.wrong)
         for warning in started.warnings:
             logger.warning("%s: %s", self.member.name, warning)
-        self.loaded = True
+        self.loaded = self._awake = True
         self._join()
         return started
 
-    async def _watch(self) -> str:
-        """Until the replica is of no use; says why."""
+    async def _watch(self, handle: Any) -> str | None:
+        """Until the replica is of no use; says why, or None if it was killed already."""
         import ray
 
         patience = self._config.hang_timeout
@@ -209,8 +231,10 @@ class Keeper:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._suspected.wait(), _POLL_SECONDS)
             self._suspected.clear()
+            if self._handle is not handle:
+                return None
             try:
-                health: Health = await asyncio.wait_for(_answer(self._handle.health.remote()), patience)
+                health: Health = await asyncio.wait_for(_answer(handle.health.remote()), patience)
             except TimeoutError:
                 return f"it has not answered for {patience:g} s"
             except ray.exceptions.RayError as error:
@@ -222,7 +246,7 @@ class Keeper:
             self._join()
 
     def _join(self) -> None:
-        if self._permitted.is_set() and not self.member.present:
+        if self._awake and self._permitted.is_set() and self.loaded and not self.member.present:
             self.member.present = True
             self._changed()
 
@@ -231,15 +255,16 @@ class Keeper:
             self.member.present = False
             self._changed()
 
-    def _kill(self, reason: str | None) -> None:
-        """End the process; calls in flight there fail at once. Loudly, if there is a reason."""
+    def _kill(self, handle: Any, reason: str | None) -> None:
+        """End this process; calls in flight there fail at once. Loudly, if there is a reason."""
         import ray
 
-        self._leave()
-        self.loaded = False
-        handle, self._handle = self._handle, None
-        if handle is None:
+        if handle is None or handle is not self._handle:
             return
+        self._leave()
+        self.loaded = self._awake = False
+        self._handle = None
+        self._suspected.set()
         if reason is not None:
             self.counts["losses"] += 1
             logger.error("judge replica %s is lost and will be started again: %s", self.member.name, reason)

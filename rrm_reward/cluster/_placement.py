@@ -16,7 +16,7 @@ import asyncio
 import os
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from rrm_reward._cluster_config import ClusterConfig
@@ -37,6 +37,7 @@ class Place:
         bundle: of the group.
         bundles: of the engine's workers; empty where the actor holds the GPUs.
         node: a named node, or None.
+        python: interpreter of the actor, or None for that of whoever starts it.
     """
 
     gpus: float
@@ -45,6 +46,7 @@ class Place:
     bundle: int = -1
     bundles: tuple[int, ...] = ()
     node: str | None = None
+    python: str | None = None
 
     def options(self) -> dict[str, Any]:
         """Options of the actor; a node is looked up anew each time, for it may have come back as another.
@@ -68,13 +70,14 @@ class Place:
             options["scheduling_strategy"] = NodeAffinitySchedulingStrategy(
                 find_node(self.node)["NodeID"], soft=False
             )
+        runtime: dict[str, Any] = {} if self.python is None else {"py_executable": self.python}
         if self.gpus:
             # whatever the job says: without Ray's choice of devices every replica would take the first
-            options["runtime_env"] = {"env_vars": dict.fromkeys(OPT_OUTS, "0")}
+            runtime["env_vars"] = dict.fromkeys(OPT_OUTS, "0")
         if self.bundles:
             # with 0 GPUs Ray would hide all devices, and the engine could not even tell CUDA from ROCm
-            options["runtime_env"] = {"env_vars": {OVERRIDE_ON_ZERO: "0"}}
-        return options
+            runtime["env_vars"] = {OVERRIDE_ON_ZERO: "0"}
+        return {**options, "runtime_env": runtime} if runtime else options
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +121,7 @@ def leave_ray(places: Places, owns_ray: bool) -> None:
 
 
 async def find_places(config: ClusterConfig, groups: Sequence[Any] = ()) -> Places:
-    """A place for every replica.
+    """A place for every replica, and the interpreter that it is started with.
 
     Args:
         config: what is asked for.
@@ -127,6 +130,11 @@ async def find_places(config: ClusterConfig, groups: Sequence[Any] = ()) -> Plac
     Raises:
         ConfigError: the cluster has no such place.
     """
+    found = await _find_places(config, groups)
+    return replace(found, places=tuple(replace(place, python=config.python) for place in found.places))
+
+
+async def _find_places(config: ClusterConfig, groups: Sequence[Any]) -> Places:
     if not groups and config.placement_groups:
         groups = [_group_by_name(name) for name in config.placement_groups]
     if groups:

@@ -3,7 +3,7 @@
 All matches of a group share the frame and the query of their prompts, and those with the same Assistant 1 his response
 too: a replica that has seen them need not prefill them again. So every prefix has its own order of replicas
 (rendezvous hashing: Thaler and Ravishankar 1998), and a call goes to the first that is not too full. Full means more
-pending calls than ``slack`` times the mean, rounded up, over those that are in (Mirrokni, Thorup and Zadimoghaddam,
+pending votes than ``slack`` times the mean, rounded up, over those that are in (Mirrokni, Thorup and Zadimoghaddam,
 "Consistent hashing with bounded loads", 2016): one popular prefix cannot starve the others, and a replica that is lost
 moves only its own prefixes.
 """
@@ -33,7 +33,7 @@ class Member:
 
     Attributes:
         name: stays the same when the replica is restarted.
-        pending: calls it has now.
+        pending: votes it draws now.
         given: calls it was ever given.
         present: whether it takes calls.
     """
@@ -61,27 +61,28 @@ class Roster:
         """True if at least one member is present."""
         return any(member.present for member in self.members)
 
-    def acquire(self, prefix: str, avoid: Collection[Member] = ()) -> Member | None:
-        """The member for one call, counted as pending there; None while nobody is present.
+    def acquire(self, prefix: str, avoid: Collection[Member] = (), votes: int = 1) -> Member | None:
+        """The member for one call, its votes counted as pending there; None while nobody is present.
 
         Args:
             prefix: see `prefix_of`.
             avoid: members that failed this call already; chosen only if no other is present.
+            votes: of this call.
         """
         present = [member for member in self.members if member.present]
         candidates = [member for member in present if member not in avoid] or present
         if not candidates:
             return None
-        limit = math.ceil(self._slack * (1 + sum(m.pending for m in candidates)) / len(candidates))
+        limit = math.ceil(self._slack * (votes + sum(m.pending for m in candidates)) / len(candidates))
         free = [member for member in candidates if member.pending < limit]
         chosen = max(free, key=lambda member: _weight(prefix, member.name))
-        chosen.pending += 1
+        chosen.pending += votes
         chosen.given += 1
         return chosen
 
-    def release(self, member: Member) -> None:
-        """The call is over, however it ended."""
-        member.pending -= 1
+    def release(self, member: Member, votes: int = 1) -> None:
+        """The call is over, however it ended; `votes` as in `acquire`."""
+        member.pending -= votes
 
 
 def _weight(prefix: str, name: str) -> bytes:

@@ -42,6 +42,7 @@ class VLLMEngine:
         """See `Engine.start`. The loop stands still meanwhile: a replica has nothing else to do."""
         try:
             from vllm import AsyncEngineArgs
+            from vllm.usage.usage_lib import UsageContext
             from vllm.v1.engine.async_llm import AsyncLLM
         except ImportError as error:
             raise ConfigError(
@@ -56,7 +57,9 @@ class VLLMEngine:
             # vLLM's own way to be told which bundles of the surrounding placement group are its
             os.environ["VLLM_RAY_BUNDLE_INDICES"] = ",".join(map(str, self._spec.bundles))
             os.environ["VLLM_RAY_PER_WORKER_GPUS"] = str(self._spec.share)
-        self._llm = AsyncLLM.from_engine_args(AsyncEngineArgs(**arguments))
+        # the limits on a batch that `vllm serve` has on this GPU; vLLM's default for engines is its smallest
+        usage = UsageContext.OPENAI_API_SERVER
+        self._llm = AsyncLLM.from_engine_args(AsyncEngineArgs(**arguments), usage_context=usage)
         tokenizer = self._llm.get_tokenizer()
         self._tokenizer = await tokenizer if asyncio.iscoroutine(tokenizer) else tokenizer
         self._context_tokens = int(self._llm.model_config.max_model_len)
@@ -72,9 +75,15 @@ class VLLMEngine:
             "enable_prefix_caching": True,
             "enable_sleep_mode": spec.sleep > 0,
             "stream_interval": _STREAM_INTERVAL,
-            **({"distributed_executor_backend": "ray"} if spec.bundles else {}),
+            **({"distributed_executor_backend": workers} if (workers := self._workers()) else {}),
             **spec.arguments,
         }
+
+    def _workers(self) -> str | None:
+        """Who starts vLLM's workers. Left alone, it takes Ray in any placement group, and wants bundles of one GPU."""
+        if self._spec.bundles:
+            return "ray"
+        return "mp" if self._spec.tensor_parallel * self._spec.data_parallel > 1 else None
 
     async def prompt(self, messages: Sequence[Message]) -> dict[str, list[int]]:
         """See `Engine.prompt`: token ids; rendered in a thread, since a long prompt takes milliseconds."""

@@ -26,6 +26,8 @@ def cluster() -> Iterator[object]:
 
     # Ray's sockets live here, and the path of a socket has 107 characters at most
     folder = tempfile.mkdtemp(prefix="rrm-ray-", dir="/tmp")
+    # where Ray notes the address, whatever its own folder is
+    Path(tempfile.gettempdir(), "ray").mkdir(exist_ok=True)
     # other tests of this process may have left their own
     ray.shutdown()
     cluster = Cluster(

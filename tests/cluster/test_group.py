@@ -346,6 +346,73 @@ async def test_replica_lost_while_the_judge_sleeps_does_not_load_before_it_is_aw
         await group.aclose()
 
 
+async def test_replica_that_cannot_wake_is_started_again_within_the_same_batch(make_group, orders):
+    group = make_group("replicas=2", "sleep=1", sleeps=True)
+    await group.start()
+    try:
+        victim = int(orders.log("load")[0][0])
+        orders.give("no_wake", victim)
+        async with group.awake():
+            assert present(group) == 1
+            await until(lambda: present(group) == 2, PATIENT)
+            assert victim not in await pids_after(group)
+        async with group.awake():
+            assert present(group) == 2
+        assert group.snapshot()["losses"] == 1
+    finally:
+        await group.aclose()
+
+
+async def test_judge_of_which_nothing_wakes_is_an_outage_that_is_waited_for_once_and_loudly(
+    make_group, orders, caplog
+):
+    group = make_group("replicas=2", "sleep=1", sleeps=True, timeout=2.0)
+    await group.start()
+    try:
+        orders.give("no_wake")
+        orders.give("memory")
+        async with group.awake():
+            assert "EVERY judge replica is lost" in caplog.text
+            with pytest.raises(BackendError, match="no replica came back in time"):
+                await group.complete(ask("q"), 1, Sampling())
+        async with group.awake():
+            # the deadline is past: nobody waits for it again
+            async with asyncio.timeout(5.0):
+                for _ in range(20):
+                    with pytest.raises(BackendError):
+                        await group.complete(ask("q"), 1, Sampling())
+            orders.withdraw("memory")
+            await until(lambda: present(group) == 2, PATIENT)
+            assert len(await group.complete(ask("q"), 1, Sampling())) == 1
+        assert group.counts["outages"] == 1
+    finally:
+        await group.aclose()
+
+
+async def test_lost_replica_that_loads_longer_than_a_batch_is_judged_comes_back_all_the_same(
+    make_group, orders
+):
+    group = make_group("replicas=2", "sleep=1", sleeps=True)
+    await group.start()
+    try:
+        orders.give("load_slowly")
+        async with group.awake():
+            os.kill(int(orders.log("load")[0][0]), signal.SIGKILL)
+            await until(lambda: len(orders.log("load")) == 3, PATIENT)
+            loading = int(orders.log("load")[2][0])
+            sleeping = asyncio.create_task(until(lambda: len(orders.log("sleep")) == 3, PATIENT))
+            asyncio.get_running_loop().call_later(1.0, orders.withdraw, "load_slowly")
+        # the batch was over before it was loaded; now it sleeps like the other
+        await sleeping
+        assert loading in {int(pid) for pid, _ in orders.log("sleep")}
+        async with group.awake():
+            assert present(group) == 2
+            assert loading in await pids_after(group)
+        assert group.snapshot()["losses"] == 1
+    finally:
+        await group.aclose()
+
+
 async def test_without_sleep_the_judge_is_always_awake(make_group, caplog):
     group = make_group()
     await group.start()

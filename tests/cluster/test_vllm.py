@@ -10,15 +10,12 @@ import tempfile
 import pytest
 
 from tests.cluster.vllm_replicas import PAIRS
-from tests.openrlhf.environment import PYTHON, ROOT, environment
+from tests.openrlhf.environment import PYTHON, ROOT, VLLM_ON_CPU, environment
 
 pytestmark = pytest.mark.trainer
 
 _ON_CPU = {
-    "VLLM_CPU_KVCACHE_SPACE": "1",
-    "VLLM_CPU_OMP_THREADS_BIND": "nobind",
-    "VLLM_NO_USAGE_STATS": "1",
-    "DO_NOT_TRACK": "1",
+    **VLLM_ON_CPU,
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_memory_monitor_refresh_ms": "0",
     "RAY_prestart_worker_first_driver": "0",

@@ -13,6 +13,16 @@ OLD = ROOT / ".venv-openrlhf/openrlhf-0.10.1"
 """Folder with OpenRLHF 0.10.1."""
 
 
+VLLM_ON_CPU = {
+    "VLLM_CPU_KVCACHE_SPACE": "1",
+    "VLLM_CPU_OMP_THREADS_BIND": "nobind",
+    "VLLM_LOGGING_LEVEL": "WARNING",
+    "VLLM_NO_USAGE_STATS": "1",
+    "DO_NOT_TRACK": "1",
+}
+"""What vLLM's CPU build needs beside other processes."""
+
+
 def environment(*first: Path, **further: str) -> dict[str, str]:
     """Variables of a process there; modules are looked for in `first`, then here."""
     assert PYTHON.exists(), "make .venv-openrlhf/.ready"

@@ -10,6 +10,7 @@ one of that process. So a test reaches into replicas that Ray may have started a
     memory   it cannot load
     load_slowly  it does not end loading
     insomnia sleep answers, and does nothing
+    no_wake  it cannot wake: out of memory
 
 What happens is noted in ``engine_args.orders/log``, a line each: ``load PID``, ``vote PID REQUEST``, ``end PID
 REQUEST``.
@@ -101,6 +102,8 @@ class FakeEngine:
 
     async def wake(self):
         self._note("wake", os.getpid())
+        if self._told("no_wake"):
+            raise MemoryError("out of memory: the trainer has it")
         self._asleep = False
 
     async def is_sleeping(self):
