@@ -37,7 +37,8 @@ def train(
         held_out: pairs to evaluate on in the end, or None.
 
     Returns:
-        TRL's metrics of the last log, and of the evaluation if there is one.
+        TRL's metrics of the last log, and of the evaluation if there is one; `pairs_too_long` of the `pairs` were left
+        out, for they are longer than `max_length`.
     """
     folder = Path(output).expanduser().resolve()
     config = RewardConfig(output_dir=str(folder), **settings)
@@ -49,6 +50,8 @@ def train(
         eval_dataset=None if held_out is None else held_out.select_columns(columns),
     )
     metrics = dict(trainer.train().metrics)
+    # TRL leaves out pairs that are longer than max_length, and says so nowhere
+    metrics["pairs"], metrics["pairs_too_long"] = len(pairs), len(pairs) - len(trainer.train_dataset)
     if held_out is not None:
         metrics.update(trainer.evaluate())
     trainer.save_model(str(folder))  # the tokenizer with it
@@ -86,7 +89,7 @@ def read_pairs(place: str) -> Dataset:
     return load_dataset(place, split="train")
 
 
-def main() -> None:
+def main(argv: Sequence[str] | None = None) -> None:
     """Train as the command line says."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -97,7 +100,7 @@ def main() -> None:
     parser.add_argument("--output", required=True, help="folder of the reward model")
     parser.add_argument("--config", help="fields of trl.RewardConfig, as YAML")
     parser.add_argument("overrides", nargs="*", metavar="key=value")
-    arguments = parser.parse_args()
+    arguments = parser.parse_intermixed_args(argv)
     held_out = read_pairs(arguments.val_pairs) if arguments.val_pairs else None
     settings = read_settings(arguments.config, arguments.overrides)
     metrics = train(arguments.model, read_pairs(arguments.pairs), arguments.output, settings, held_out)

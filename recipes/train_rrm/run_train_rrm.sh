@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Trains an RRM on one node of 8 GPUs. Arguments are hydra overrides:
 #
-#   rrm-reward data pairs ~/data/rrm_pairs --skywork              # makes train.parquet and val.parquet (README.md)
+#   rrm-reward data pairs ~/data/rrm_pairs --source skywork-reward    # makes train.parquet and val.parquet (README.md)
 #   ./run_train_rrm.sh size=7b trainer.total_training_steps=500
 #   ./run_train_rrm.sh size=32b hardware=mi300x
 #

@@ -17,8 +17,8 @@ BUILDERS = {".parquet": "parquet", ".jsonl": "json", ".json": "json"}
 
 def read_rows(
     source: str, split: str, needed: Sequence[str], *, key: str = "--source"
-) -> Iterable[Mapping[str, Any]]:
-    """The rows of one split.
+) -> Sequence[Mapping[str, Any]]:
+    """The rows of one split; they stay on the disk until they are asked for.
 
     Args:
         source: name on the Hugging Face hub, or a local file or folder.
@@ -50,7 +50,7 @@ def read_rows(
     for column in needed:
         if column not in rows.column_names:
             raise InputError(f"{source} has no column {column!r}, only {', '.join(rows.column_names)}")
-    found: Iterable[Mapping[str, Any]] = rows
+    found: Sequence[Mapping[str, Any]] = rows
     return found
 
 

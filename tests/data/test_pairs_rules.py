@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rrm_reward.data.pairs._check import Checker
-from rrm_reward.data.pairs._rules import agrees, given_answer, is_right, same_answer
+from rrm_reward.data.pairs._journal import Journal, key_of
+from rrm_reward.data.pairs._rules import VERSION, agrees, given_answer, is_right, same_answer
 
 HANGS = r"\boxed{9^{9^{9^{9}}}}"
 
@@ -208,7 +209,7 @@ def test_measured_numbers_far_apart_are_wrong_and_near_ones_are_not(a, b, units)
         assert told is not False
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=6, deadline=None)
 @given(
     st.lists(st.integers(-9, 9), min_size=2, max_size=4), st.lists(st.integers(-9, 9), min_size=2, max_size=4)
 )
@@ -252,9 +253,9 @@ def test_nested_braces_are_one_answer():
     assert given_answer(r"\boxed{\frac{1}{2}}") == r"\frac{1}{2}"
 
 
-def test_a_check_that_hangs_is_killed_and_the_next_one_is_answered():
+def test_a_check_that_hangs_is_killed_and_the_next_one_is_answered(tmp_path):
     async def checks():
-        checker = Checker(processes=1, seconds=3.0)
+        checker = Checker(Journal(tmp_path / "checks.jsonl"), processes=1, seconds=3.0)
         try:
             hanging = await checker.is_right(HANGS, ["387420489"])
             sane = await checker.is_right(r"\boxed{4}", ["4"])
@@ -263,3 +264,25 @@ def test_a_check_that_hangs_is_killed_and_the_next_one_is_answered():
             checker.close()
 
     assert asyncio.run(checks()) == (None, True, 1)
+
+
+def test_what_was_checked_is_known_to_the_next_run_unless_it_gives_a_killed_check_more_time(tmp_path):
+    async def check(response, seconds=3.0, *, alive):
+        with Journal(tmp_path / "checks.jsonl") as journal:
+            checker = Checker(journal, processes=1, seconds=seconds)
+            if not alive:
+                checker.close()
+            try:
+                return await checker.is_right(response, ["x^2+2x+1"])
+            finally:
+                checker.close()
+
+    right = r"So \boxed{(x+1)^2}"
+    assert asyncio.run(check(right, alive=True)) is True
+    assert asyncio.run(check("In other words \\boxed{(x+1)^2}", alive=False)) is True, "no process was needed"
+    with Journal(tmp_path / "checks.jsonl") as journal:
+        key = key_of("check", VERSION, "9", ["x^2+2x+1"], "")
+        journal.put(key, {"told": None, "killed_after": 1.0})
+    assert asyncio.run(check(r"\boxed{9}", 1.0, alive=False)) is None
+    with pytest.raises(RuntimeError):
+        asyncio.run(check(r"\boxed{9}", 2.0, alive=False))

@@ -5,9 +5,10 @@ import os
 from pathlib import Path
 
 import pytest
+from datasets import Dataset, concatenate_datasets
 
 from recipes.scalar_rm.miniature import BASE, SETTINGS, accuracy, preference_pairs
-from recipes.scalar_rm.train import read_pairs, read_settings, train
+from recipes.scalar_rm.train import main, read_pairs, read_settings, train
 
 RECIPE = Path(__file__).parents[2] / "recipes" / "scalar_rm"
 
@@ -16,11 +17,14 @@ RECIPE = Path(__file__).parents[2] / "recipes" / "scalar_rm"
 def test_the_miniature_learns_to_score_held_out_answers(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     pairs = preference_pairs(3000, 0, held_out=False)
+    endless = [{**pairs[k], "rejected": [{"role": "assistant", "content": "1" * 300}]} for k in range(3)]
+    pairs = concatenate_datasets([pairs, Dataset.from_list(endless)])
     metrics = train(str(BASE), pairs, "a folder/rm", {**SETTINGS, "seed": 0})
     held_out = preference_pairs(300, 0, held_out=True)
     share = asyncio.run(accuracy(tmp_path / "a folder" / "rm", held_out))
     print(f"held-out accuracy {share}", metrics)
     assert share > 0.8
+    assert (metrics["pairs"], metrics["pairs_too_long"]) == (3003, 3), "TRL leaves them out without a word"
 
 
 def test_pairs_put_the_right_answer_first_and_hold_out_whole_multisets(tmp_path):
@@ -52,6 +56,15 @@ def test_the_launcher_config_is_one_that_accelerate_takes():
     assert config.num_processes == 8
     assert config.fsdp_config["fsdp_version"] == 2
     assert os.access(RECIPE / "run_scalar_rm.sh", os.X_OK)
+
+
+def test_settings_may_stand_before_between_and_after_the_options(tmp_path, monkeypatch):
+    found = []
+    monkeypatch.setattr("recipes.scalar_rm.train.train", lambda *given: found.append(given) or {})
+    file = tmp_path / "pairs.parquet"
+    preference_pairs(2, 0, held_out=False).to_parquet(str(file))
+    main(["bf16=false", "--pairs", str(file), "max_length=9", "--model", "m", "--output", "o", "seed=3"])
+    assert found[0][3] == {"bf16": False, "max_length": 9, "seed": 3}
 
 
 @pytest.mark.parametrize("override", ["learning_rat=1e-5", "output_dir=/tmp/x", "noequals"])

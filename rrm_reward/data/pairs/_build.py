@@ -1,161 +1,113 @@
-"""From sources to ``train.parquet``, ``val.parquet`` and ``manifest.json``.
+"""From rows that can be used to pairs: sampled, checked or labelled, until there are as many as are wanted.
 
-The order of things is the order of their price. Rows that cannot be used, duplicates, questions of evaluation sets and
-questions that are too long are dropped first, then the limit is drawn; only what is left is sampled, checked and
-labelled. Every row that was read is in the manifest, as a pair or under the reason why not.
+Every row is in the account in the end, as a pair or under the reason why not.
 """
 
 from __future__ import annotations
 
 import random
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 from tqdm import tqdm
 
-from rrm_reward.data._files import read_rows
 from rrm_reward.data.pairs._check import Checker
 from rrm_reward.data.pairs._collect import Labeller, Sampler, each
-from rrm_reward.data.pairs._journal import key_of
-from rrm_reward.data.pairs._overlap import Contamination, normal_form
+from rrm_reward.data.pairs._overlap import normal_form
 from rrm_reward.data.pairs._row import Pair
-from rrm_reward.data.pairs._sources import Item, Preference, Prompt, Question, Source
-from rrm_reward.errors import ConfigError
-from rrm_reward.judge import BackendError, Message, render_query
+from rrm_reward.data.pairs._sources import Preference, Prompt, Question
+from rrm_reward.data.pairs._survey import Account, bare_question
+from rrm_reward.judge import BackendError
 from rrm_reward.seeding import derive_seed
 
 FAILED = "server failed"
 """The reason of rows whose server gave no answer; the next run asks again."""
 
 
-@dataclass(slots=True)
-class Account:
-    """What became of the rows of a source.
-
-    Attributes:
-        source: the set.
-        place: where it was read.
-        read: rows of it.
-        dropped: how many rows for which reason.
-        pairs: made.
-    """
-
-    source: Source
-    place: str
-    read: int = 0
-    dropped: Counter[str] = field(default_factory=Counter)
-    pairs: list[Pair] = field(default_factory=list)
-
-
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Workshop:
-    """What turns items into pairs; parts that no chosen source needs are None.
+    """What turns items into pairs; parts that no chosen source needs are empty or None.
 
     Attributes:
-        sampler: answers questions and prompts.
+        samplers: answer questions and prompts; each item is answered by one of them, drawn at random, so that who
+            wrote a response tells nothing of how good it is.
         labeller: prefers one of two responses.
         checker: checks answers by rule.
         samples: responses to a question.
-        contamination: of evaluation sets.
         fits: whether a pair's prompt is short enough.
-        limit: items of a source that are drawn at most.
+        kept: what is kept of a response.
         width: items in work at once.
         seed: of every choice.
     """
 
-    sampler: Sampler | None
+    samplers: Sequence[Sampler]
     labeller: Labeller | None
     checker: Checker | None
     samples: int
-    contamination: Contamination
     fits: Callable[[Pair], bool]
-    limit: int | None
+    kept: Callable[[str], str]
     width: int
     seed: int
-    seen: set[str] = field(default_factory=set)
 
-    async def make_pairs(self, source: Source, place: str) -> Account:
-        """Everything from one source.
+    async def make_pairs(self, account: Account) -> None:
+        """Fill in pairs, as many as the limit says, and why other rows are none.
 
-        Raises:
-            ConfigError: the source cannot be read, or needs a server that nobody named.
+        The pairs are those of the first rows in their random order, however many others were in work at the end.
         """
-        account = Account(source, place)
-        if source.kind is not Preference and self.sampler is None:
-            raise ConfigError(
-                "--sampler", None, f"{source.name} has no responses; name a server that writes them"
-            )
-        if source.kind is Prompt and self.labeller is None:
-            raise ConfigError("--labeller", None, f"{source.name} has no labels; name a server that prefers")
-        items = self.usable(account, read_rows(place, source.split, source.columns))
+        made = 0
 
-        async def made(numbered: tuple[int, Item]) -> Pair | str:
-            index, item = numbered
-            return await self._pair(source, f"{source.name}/{index}", item)
+        def enough() -> bool:
+            return account.limit is not None and made >= account.limit
 
-        with tqdm(total=len(items), desc=source.name, unit="row", disable=None) as progress:
-            results = await each(items, made, self.width, progress.update)
+        with tqdm(total=len(account.usable), desc=account.label, unit="row", disable=None) as progress:
+
+            async def work(index: int) -> Pair | str:
+                nonlocal made
+                result = await self._pair(account, index)
+                made += isinstance(result, Pair)
+                progress.set_postfix(pairs=made, refresh=False)
+                progress.update()
+                return result
+
+            results = await each(account.usable, work, self.width, enough)
         for result in results:
             if isinstance(result, str):
                 account.dropped[result] += 1
-            elif not self.fits(result):
-                account.dropped["too long"] += 1
+            elif account.limit is not None and len(account.pairs) >= account.limit:
+                account.dropped["over the limit"] += 1
             else:
                 account.pairs.append(result)
-        return account
-
-    def usable(self, account: Account, rows: Iterable[Any]) -> list[tuple[int, Item]]:
-        """Numbered items that are worth paying for, in a random order that the seed decides."""
-        source, items = account.source, []
-        for index, row in enumerate(rows):
-            account.read += 1
-            item = source.read(row)
-            reason = item if isinstance(item, str) else self._unusable(source, item)
-            if reason:
-                account.dropped[reason] += 1
-            elif not isinstance(item, str):
-                items.append((index, item))
-        random.Random(derive_seed(self.seed, "limit", source.name)).shuffle(items)
-        if self.limit is not None:
-            account.dropped["over the limit"] += len(items[self.limit :])
+        account.dropped["over the limit"] += len(account.usable) - len(results)
         account.dropped += Counter()  # without zeros
-        return items[: self.limit]
 
-    def _unusable(self, source: Source, item: Item) -> str | None:
-        messages = _asked(item)
-        query = render_query(messages)
-        identity = [normal_form(query)]
+    async def _pair(self, account: Account, index: int) -> Pair | str:
+        id = f"{account.label}/{index}"
+        item = account.source.read(account.rows[index])
+        assert not isinstance(item, str), "the survey has read it"
         if isinstance(item, Preference):
-            identity += sorted(normal_form(text) for text in (item.better, item.worse))
-        key = key_of(*identity)
-        if key in self.seen:
-            return "duplicate"
-        self.seen.add(key)
-        # evaluation sets hold bare questions, without instructions and earlier turns
-        bare = item.text if isinstance(item, Question) else messages[-1]["content"]
-        if self.contamination.found_in(query) or self.contamination.found_in(bare):
-            return "in an evaluation set"
-        responses = (item.better, item.worse) if isinstance(item, Preference) else ("", "")
-        return None if self.fits(Pair(source.hub, "", messages, *responses)) else "too long"
+            pair = Pair(account.source.hub, id, item.query, self.kept(item.better), self.kept(item.worse))
+            return pair if self.fits(pair) else "too long"
+        if not self.fits(Pair(account.source.hub, id, item.messages, "", "")):
+            return "too long"
+        chosen = await self._chosen(id, item)
+        if isinstance(chosen, str):
+            return chosen
+        pair = Pair(account.source.hub, id, item.messages, *map(self.kept, chosen))
+        return pair if self.fits(pair) else "too long"
 
-    async def _pair(self, source: Source, id: str, item: Item) -> Pair | str:
-        if isinstance(item, Preference):
-            return Pair(source.hub, id, item.query, item.better, item.worse)
-        assert self.sampler is not None
-        n = self.samples if isinstance(item, Question) else 2
-        responses = await self.sampler.responses(item.messages, n)
+    async def _chosen(self, id: str, item: Prompt | Question) -> tuple[str, str] | str:
+        """A better and a worse response."""
+        sampler = self.samplers[derive_seed(self.seed, "sampler", id) % len(self.samplers)]
+        responses = await sampler.responses(item.messages, self.samples if isinstance(item, Question) else 2)
         if responses is None:
             return FAILED
         texts = [response.text for response in responses if response.finished and response.text.strip()]
         if len(texts) < 2:
             return "unfinished responses"
         if isinstance(item, Question):
-            chosen = await self._right_and_wrong(id, item, texts)
-        else:
-            chosen = await self._preferred(item, texts)
-        return chosen if isinstance(chosen, str) else Pair(source.hub, id, item.messages, *chosen)
+            return await self._right_and_wrong(id, item, texts)
+        return await self._preferred(item, texts)
 
     async def _right_and_wrong(self, id: str, item: Question, texts: Sequence[str]) -> tuple[str, str] | str:
         assert self.checker is not None
@@ -181,10 +133,6 @@ class Workshop:
         return "undecided" if p == 0.5 else (a, b) if p > 0.5 else (b, a)
 
 
-def _asked(item: Item) -> list[Message]:
-    return item.query if isinstance(item, Preference) else item.messages
-
-
 def hold_out(pairs: Sequence[Pair], count: int, seed: int) -> tuple[list[Pair], list[Pair]]:
     """Training and held-out pairs, both shuffled; no query is on both sides.
 
@@ -195,7 +143,7 @@ def hold_out(pairs: Sequence[Pair], count: int, seed: int) -> tuple[list[Pair], 
     """
     by_query: dict[str, list[Pair]] = {}
     for pair in pairs:
-        by_query.setdefault(normal_form(render_query(pair.query)), []).append(pair)
+        by_query.setdefault(normal_form(bare_question(pair.query)), []).append(pair)
     queries = sorted(by_query)
     random.Random(derive_seed(seed, "hold out")).shuffle(queries)
     held_out: list[Pair] = []

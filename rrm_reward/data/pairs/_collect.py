@@ -161,15 +161,15 @@ async def each(
     items: Sequence[A],
     work: Callable[[A], Awaitable[B]],
     width: int,
-    done: Callable[[], object] = lambda: None,
+    enough: Callable[[], bool] = lambda: False,
 ) -> list[B]:
-    """What `work` makes of every item, in their order; at most `width` at once.
+    """What `work` makes of the items that were begun, in their order; at most `width` at once.
 
     Args:
         items: any number.
         work: on one item; what it raises ends the others and is raised.
         width: at least 1.
-        done: called after every item.
+        enough: whether no further item shall be begun; those in work come to their end.
     """
     results: dict[int, B] = {}
     waiting = iter(enumerate(items))
@@ -177,13 +177,14 @@ async def each(
     async def worker() -> None:
         for index, item in waiting:
             results[index] = await work(item)
-            done()
+            if enough():
+                return
 
     try:
         async with asyncio.TaskGroup() as group:
-            for _ in range(min(width, len(items))):
+            for _ in range(0 if enough() else min(width, len(items))):
                 group.create_task(worker())
     except ExceptionGroup as errors:
         # a full disk is told as what it is, not as a group of it
         raise errors.exceptions[0] from errors
-    return [results[index] for index in range(len(items))]
+    return [results[index] for index in range(len(results))]

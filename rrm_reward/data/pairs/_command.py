@@ -1,4 +1,4 @@
-"""``rrm-reward data pairs``: reads its options, runs `_build`, writes the files."""
+"""``rrm-reward data pairs``: surveys the sources, says what they cost, makes the pairs, writes the files."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import argparse
 import asyncio
 import json
 import os
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -13,146 +14,124 @@ from typing import Any
 
 from rrm_reward import __version__
 from rrm_reward.data._files import write_parquet
-from rrm_reward.data.pairs._build import FAILED, Account, Workshop, balanced_orders, hold_out
+from rrm_reward.data.pairs._build import FAILED, Workshop, balanced_orders, hold_out
 from rrm_reward.data.pairs._check import Checker
-from rrm_reward.data.pairs._collect import Labeller, Sampler, Server
+from rrm_reward.data.pairs._collect import Labeller, Sampler
 from rrm_reward.data.pairs._journal import Journal
 from rrm_reward.data.pairs._overlap import Contamination, read_evaluation
-from rrm_reward.data.pairs._row import Pair, preference_row, prompt_of, verl_row
-from rrm_reward.data.pairs._sources import Question, Source, source_of
+from rrm_reward.data.pairs._row import Pair, preference_row, verl_row
+from rrm_reward.data.pairs._settings import (
+    Rendering,
+    accounts_of,
+    check_numbers,
+    labeller_of,
+    rendering_of,
+    samplers_of,
+)
+from rrm_reward.data.pairs._sources import Question
+from rrm_reward.data.pairs._survey import Account, Survey
 from rrm_reward.errors import ConfigError
-from rrm_reward.judge import Message, Sampling, make_view, special_tokens_of
-from rrm_reward.judge._tokenizer import load_tokenizer
+from rrm_reward.judge._untrusted import final_answer
 
-CHARACTERS = 12_000
-"""Of a prompt, where no tokenizer counts: 4096 tokens of English and mathematics are more."""
+HELD_OUT = 500
+"""Pairs held out if nobody says how many; of few pairs, a tenth."""
 
-Rendering = Callable[[Pair, bool], list[Message]]
+Splits = dict[str, list[Pair]]
 
 
 def run(arguments: argparse.Namespace) -> tuple[str, bool]:
-    """Make the pairs.
+    """Make the pairs, or only say what they would cost.
 
     Returns:
-        A line that says what was made, and whether no server failed.
+        What was made, and whether no server failed.
 
     Raises:
         ConfigError: an option that cannot work, a source or server that cannot be reached.
         InputError: a source of another schema.
     """
-    for option in ("ngram", "limit", "max_tokens", "max_chars", "samples", "concurrency", "check_processes"):
-        number = getattr(arguments, option)
-        if number is not None and number < (2 if option == "samples" else 1):
-            least = 2 if option == "samples" else 1
-            raise ConfigError(f"--{option.replace('_', '-')}", number, f"must be at least {least}")
-    if arguments.val < 0:
-        raise ConfigError("--val", arguments.val, "must be at least 0")
-    sources = [_place(given) for given in arguments.source]
+    check_numbers(arguments)
+    accounts = accounts_of(arguments)
+    if arguments.dry_run:
+        _survey(arguments, accounts)
+        return "Nothing was asked, nothing written.", True
     Path(arguments.output).mkdir(parents=True, exist_ok=True)
-    return asyncio.run(_run(arguments, sources))
+    return asyncio.run(_run(arguments, accounts))
 
 
-def _place(given: str) -> tuple[Source, str]:
-    name, _, place = given.partition("=")
-    source = source_of(name)
-    return source, place or source.hub
-
-
-def _server(arguments: argparse.Namespace, who: str) -> Server | None:
-    urls = getattr(arguments, who)
-    if urls is None:
-        return None
-    model = getattr(arguments, f"{who}_model")
-    if not model:
-        raise ConfigError(f"--{who}-model", model, f"name the model that {urls} serves")
-    sampling = Sampling(
-        temperature=getattr(arguments, f"{who}_temperature"),
-        max_tokens=getattr(arguments, f"{who}_max_tokens"),
-    )
-    key_env, timeout = getattr(arguments, f"{who}_key_env"), getattr(arguments, f"{who}_timeout")
-    return Server(tuple(urls.split(",")), model, sampling, key_env, timeout)
-
-
-def _rendering(arguments: argparse.Namespace) -> tuple[Rendering, Callable[[Pair], bool]]:
-    """How a pair becomes a prompt, and whether it is short enough (in either order, which cost the same)."""
-    tokenizer: Any = None
-    if arguments.tokenizer:
-        tokenizer = load_tokenizer(arguments.tokenizer, "--tokenizer")
-    special = special_tokens_of(tokenizer) if tokenizer is not None else frozenset()
-    view = make_view("final", special)
-
-    def render(pair: Pair, first_is_better: bool) -> list[Message]:
-        return prompt_of(pair, first_is_better, view, special)
-
-    characters = arguments.max_chars or (None if tokenizer is not None else CHARACTERS)
-
-    def fits(pair: Pair) -> bool:
-        messages = render(pair, True)
-        if characters is not None and sum(len(message["content"]) for message in messages) > characters:
-            return False
-        if tokenizer is None:
-            return True
-        text = tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
-        return len(tokenizer.encode(text, add_special_tokens=False)) <= int(arguments.max_tokens)
-
-    return render, fits
-
-
-async def _run(arguments: argparse.Namespace, sources: Sequence[tuple[Source, str]]) -> tuple[str, bool]:
-    render, fits = _rendering(arguments)
+def _survey(arguments: argparse.Namespace, accounts: Sequence[Account]) -> None:
     contamination = Contamination(arguments.ngram)
     for given in arguments.exclude:
         for question in read_evaluation(given):
             contamination.add(question)
+    survey = Survey(contamination, arguments.seed)
+    for account in accounts:
+        survey.look(account)
+        print(account.cost(arguments.samples), file=sys.stderr)
+
+
+async def _run(arguments: argparse.Namespace, accounts: Sequence[Account]) -> tuple[str, bool]:
+    render, fits, view = rendering_of(arguments)
+    full = arguments.preferences == "full"
     async with AsyncExitStack() as stack:
-        sampler, labeller = await _servers(arguments, stack)
+        samplers, labeller = await _servers(arguments, stack)
+        _survey(arguments, accounts)
         checker = None
-        if sampler is not None and any(source.kind is Question for source, _ in sources):
-            checker = Checker(arguments.check_processes, arguments.check_seconds)
+        if samplers and any(account.source.kind is Question for account in accounts):
+            verdicts = stack.enter_context(Journal(Path(arguments.output) / "checks.jsonl", durable=False))
+            processes = arguments.check_processes or os.cpu_count() or 1
+            checker = Checker(verdicts, processes, arguments.check_seconds)
             stack.callback(checker.close)
         workshop = Workshop(
-            sampler,
+            samplers,
             labeller,
             checker,
             arguments.samples,
-            contamination,
             fits,
-            arguments.limit,
+            (lambda text: text) if full else final_answer,
             arguments.concurrency,
             arguments.seed,
         )
-        accounts = [await workshop.make_pairs(source, place) for source, place in sources]
-    splits = _write(arguments, accounts, render, checks_killed=checker.killed if checker is not None else 0)
+        for account in accounts:
+            await workshop.make_pairs(account)
+    shown = (lambda text: text) if full else view
+    splits = _write(arguments, accounts, render, shown, checker.killed if checker is not None else 0)
     failed = sum(account.dropped[FAILED] for account in accounts)
-    asked = sum(paid.asked for paid in (sampler, labeller) if paid is not None)
+    asked = sum(paid.asked for paid in (*samplers, labeller) if paid is not None)
     line = (
         f"{arguments.output}: {len(splits['train'])} pairs to train on and {len(splits['val'])} held out, "
-        f"of {sum(account.read for account in accounts)} rows; {asked} requests (manifest.json)"
+        f"of {sum(len(account.rows) for account in accounts)} rows; {asked} requests (manifest.json)"
     )
     return (f"{line}; {failed} failed, run again to ask for them" if failed else line), not failed
 
 
 async def _servers(
     arguments: argparse.Namespace, stack: AsyncExitStack
-) -> tuple[Sampler | None, Labeller | None]:
+) -> tuple[list[Sampler], Labeller | None]:
     """Those that were named, started, with their journals; the stack closes them."""
     out = Path(arguments.output)
-    sampling, labelling = _server(arguments, "sampler"), _server(arguments, "labeller")
-    sampler = labeller = None
-    if sampling is not None:
-        sampler = Sampler(sampling, stack.enter_context(Journal(out / "responses.jsonl")))
-        stack.push_async_callback(sampler.aclose)
-        await sampler.start()
+    sampling, labelling = samplers_of(arguments), labeller_of(arguments)
+    samplers, labeller = [], None
+    if sampling:
+        responses = stack.enter_context(Journal(out / "responses.jsonl"))
+        for server in sampling:
+            sampler = Sampler(server, responses)
+            stack.push_async_callback(sampler.aclose)
+            await sampler.start()
+            samplers.append(sampler)
     if labelling is not None:
         labeller = Labeller(labelling, stack.enter_context(Journal(out / "labels.jsonl")))
         stack.push_async_callback(labeller.aclose)
         await labeller.start()
-    return sampler, labeller
+    return samplers, labeller
 
 
 def _write(
-    arguments: argparse.Namespace, accounts: Sequence[Account], render: Rendering, *, checks_killed: int
-) -> dict[str, list[Pair]]:
+    arguments: argparse.Namespace,
+    accounts: Sequence[Account],
+    render: Rendering,
+    shown: Callable[[str], str],
+    checks_killed: int,
+) -> Splits:
     """The manifest, then the rows; the pairs of each split.
 
     Raises:
@@ -160,7 +139,11 @@ def _write(
     """
     out, seed = Path(arguments.output), arguments.seed
     pairs = [pair for account in accounts for pair in account.pairs]
-    splits = dict(zip(("train", "val"), hold_out(pairs, arguments.val, seed), strict=True))
+    held_out = min(HELD_OUT, len(pairs) // 10) if arguments.val is None else arguments.val
+    splits = dict(zip(("train", "val"), hold_out(pairs, held_out, seed), strict=True))
+    files = {split: (out / f"{split}.parquet", out / f"{split}_preferences.parquet") for split in splits}
+    for old in (path for both in files.values() for path in both):
+        old.unlink(missing_ok=True)  # rows that another run held out may be trained on in this one
     manifest = {**_manifest(arguments, accounts, splits), "checks_killed": checks_killed}
     fresh = out / "manifest.json.new"
     fresh.write_text(json.dumps(manifest, indent=2) + "\n")
@@ -169,8 +152,9 @@ def _write(
         raise ConfigError("OUT", str(out), "there is no pair to train on; manifest.json counts the reasons")
     for split, chosen in splits.items():
         if chosen:
-            write_parquet(out / f"{split}.parquet", _rows(split, chosen, render, seed))
-            write_parquet(out / f"{split}_preferences.parquet", map(preference_row, chosen))
+            rows, preferences = files[split]
+            write_parquet(rows, _rows(split, chosen, render, seed))
+            write_parquet(preferences, (preference_row(pair, shown) for pair in chosen))
     return splits
 
 
@@ -181,27 +165,23 @@ def _rows(split: str, pairs: Sequence[Pair], render: Rendering, seed: int) -> It
         yield verl_row(pair, prompt, first_is_better=first_is_better, split=split, index=index)
 
 
-def _manifest(
-    arguments: argparse.Namespace, accounts: Sequence[Account], splits: dict[str, list[Pair]]
-) -> dict[str, Any]:
+def _manifest(arguments: argparse.Namespace, accounts: Sequence[Account], splits: Splits) -> dict[str, Any]:
     """What was read, what became of it, and by which settings."""
     settings = {
         name: value for name, value in vars(arguments).items() if name not in ("command", "set", "output")
     }
+    ids = {split: [pair.id.rpartition("/")[0] for pair in chosen] for split, chosen in splits.items()}
     return {
         "version": __version__,
         "settings": settings,
         "sources": {
-            account.source.name: {
+            account.label: {
                 "place": account.place,
                 "split": account.source.split,
-                "read": account.read,
+                "read": len(account.rows),
                 "dropped": dict(sorted(account.dropped.items())),
                 "pairs": len(account.pairs),
-                **{
-                    split: sum(pair.source == account.source.hub for pair in chosen)
-                    for split, chosen in splits.items()
-                },
+                **{split: labels.count(account.label) for split, labels in ids.items()},
             }
             for account in accounts
         },

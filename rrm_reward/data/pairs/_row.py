@@ -66,13 +66,18 @@ def verl_row(
     }
 
 
-def preference_row(pair: Pair) -> dict[str, Any]:
-    """The same pair as TRL's reward and DPO trainers read it: conversational ``prompt``, ``chosen``, ``rejected``."""
+def preference_row(pair: Pair, shown: Callable[[str], str]) -> dict[str, Any]:
+    """The same pair as TRL's reward and DPO trainers read it: conversational ``prompt``, ``chosen``, ``rejected``.
+
+    Args:
+        pair: any.
+        shown: what is written of a response; a scalar judge that will read final answers is to learn on them.
+    """
     asked = [{"role": "user", "content": pair.query}] if isinstance(pair.query, str) else pair.query
     return {
         "prompt": [{"role": message["role"], "content": message["content"]} for message in asked],
-        "chosen": [{"role": "assistant", "content": pair.better}],
-        "rejected": [{"role": "assistant", "content": pair.worse}],
+        "chosen": [{"role": "assistant", "content": shown(pair.better)}],
+        "rejected": [{"role": "assistant", "content": shown(pair.worse)}],
         "source": pair.source,
         "id": pair.id,
     }

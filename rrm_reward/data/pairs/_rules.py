@@ -17,6 +17,9 @@ from rrm_reward.data.pairs._expressions import same_expression
 from rrm_reward.data.pairs._numbers import read_quantity, same_quantity
 from rrm_reward.judge._untrusted import final_answer
 
+VERSION = 2
+"""Of the rules: what an older one told is checked anew."""
+
 ONLY_EQUAL = frozenset({"string", "list", "matrix", "other"})
 """Kinds of answers (WebInstruct's ``answer_type``) that can be written in so many ways that no difference proves."""
 
