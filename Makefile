@@ -9,7 +9,7 @@ export PYTHONUNBUFFERED = 1
 # A dozen processes of a run import the same modules: compile each once.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test test-fast test-trainers lint format requirements checkpoints ablation bench bench-ranking scaling clean
+.PHONY: demo test test-fast test-trainers lint format requirements checkpoints ablation bench bench-ranking scaling sizing clean
 
 demo: .venv/.ready
 	.venv/bin/python -m recipes.miniature.demo --seed $(SEED) --judge $(JUDGE) --out $(OUT)
@@ -51,6 +51,10 @@ ablation: .venv/.ready
 # Accuracy over votes and over thinking tokens: docs/scaling.md, its figure and its numbers.
 scaling: .venv/.ready
 	.venv/bin/python -m recipes.scaling
+
+# docs/sizing.md from the recipes of verl.
+sizing: .venv/.ready
+	.venv/bin/python -m recipes.sizing
 
 # Remakes the committed checkpoints of the miniature (base policy and RRM).
 checkpoints: .venv/.ready

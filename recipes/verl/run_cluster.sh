@@ -17,7 +17,7 @@ case "$variant" in
     settings=(route=colocated rrm/judge=rrm_7b_shared)
     ;;
   pool) settings=(route=agent_loop rrm/judge=rrm_32b_pool trainer.n_gpus_per_node=4) ;;
-  two_nodes) settings=(route=agent_loop rrm/judge=rrm_32b_pool rrm.judge.cluster.replicas=8) ;;
+  two_nodes) settings=(route=agent_loop rrm/judge=rrm_32b_pool rrm.judge.cluster.replicas=8 rrm.arena.concurrency=1024) ;;
   *)
     echo "unknown variant $variant: colocated, pool or two_nodes" >&2
     exit 2

@@ -18,7 +18,8 @@
     _guard.py        no engine process outlives its replica
     _devices.py      CUDA, ROCm or CPU, and environment variables that contradict each other
     _versions.py, _doctor.py    what is installed, what works together, and ``rrm-reward doctor``
-    _sizing.py, _size_report.py  memory arithmetic, and ``rrm-reward size``
+    _shapes.py, _sizing.py      data sheets, and memory arithmetic with them
+    _size_options.py, _size_report.py  ``rrm-reward size``
     _commands.py     both commands for `rrm_reward.cli`
 
 Importing this package imports no Ray. ``docs/cluster.md`` is the user's page.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from rrm_reward.cluster import _doctor, _size_report
+from rrm_reward.cluster import _doctor, _size_options, _size_report
 
 
 def add_commands(commands: Any) -> None:
@@ -22,5 +22,5 @@ def add_commands(commands: Any) -> None:
         help="whether policy and judge fit on some GPUs, and how long judging takes",
         description="Memory arithmetic; its assumptions are those of docs/sizing.md. Exit code 1: it does not fit.",
     )
-    _size_report.add_arguments(size)
+    _size_options.add_arguments(size)
     size.set_defaults(run=_size_report.main)

@@ -1,104 +1,94 @@
-"""``rrm-reward size``: whether policy and judge fit on some GPUs, and how long judging a step takes."""
+"""``rrm-reward size``: whether policy and judge fit on some GPUs, what to set, and how long judging a step takes."""
 
 from __future__ import annotations
 
 import argparse
 import math
-import re
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from rrm_reward.cluster import _sizing as sizing
-from rrm_reward.cluster._sizing import GB, USABLE, Chip, Load, Phase, Shape
+from rrm_reward.cluster._shapes import GIB, Shape
+from rrm_reward.cluster._size_options import Machines, read_load, shape_of
+from rrm_reward.cluster._sizing import USABLE, Load, Phase
 from rrm_reward.errors import ConfigError
-from rrm_reward.tournament import make_tournament
-from rrm_reward.types import Outcome
 
 
 @dataclass(frozen=True, slots=True)
-class Machines:
-    """GPUs of one kind: ``2x8xMI300X`` is two nodes of eight, ``8xMI300X`` one."""
+class Plan:
+    """Who lives where.
 
-    nodes: int
-    gpus: int
-    name: str
-    chip: Chip
+    Attributes:
+        policy, judge: their shapes.
+        load: of a step.
+        machines: the policy's GPUs.
+        theirs: the judge's; the same where it shares them.
+        shared: whether it does.
+        rollout_width, width: GPUs of a rollout engine and of a judge replica.
+        phases: rollout, judging and training.
+        wanted: ``gpu_memory_utilization`` by phase, where one was given.
+    """
 
-    @classmethod
-    def parse(cls, text: str, option: str) -> Machines:
-        """From the command line.
-
-        Raises:
-            ConfigError: not of that form, or an unknown GPU.
-        """
-        match = re.fullmatch(r"(?:(\d+)x)?(\d+)x([A-Za-z]\w*)", text)
-        known = {name.lower(): name for name in sizing.CHIPS}
-        if match is None or match[3].lower() not in known or "0" in (match[1], match[2]):
-            fix = (
-                f"write NUMBERxGPU or NODESxNUMBERxGPU, for example 8xMI300X; GPUs: {', '.join(sizing.CHIPS)}"
-            )
-            raise ConfigError(option, text, fix)
-        name = known[match[3].lower()]
-        return cls(int(match[1] or 1), int(match[2]), name, sizing.CHIPS[name])
+    policy: Shape
+    judge: Shape
+    load: Load
+    machines: Machines
+    theirs: Machines
+    shared: bool
+    rollout_width: int
+    width: int
+    phases: list[Phase]
+    wanted: dict[str, float]
 
     @property
-    def total(self) -> int:
-        """GPUs of all nodes."""
-        return self.nodes * self.gpus
+    def replicas(self) -> int:
+        """Of the judge; none straddles nodes."""
+        return self.theirs.nodes * (self.theirs.gpus // self.width)
 
-    def __str__(self) -> str:
-        return f"{f'{self.nodes} x ' if self.nodes > 1 else ''}{self.gpus} x {self.name}"
+    @property
+    def wrong(self) -> list[str]:
+        """What does not fit, as text."""
+        wrong = [phase.name for phase in self.phases if not phase.fits]
+        for phase in self.phases:
+            least, most = phase.utilization
+            if phase.fits and not least <= self.wanted.get(phase.name, most) <= most:
+                given = f"gpu_memory_utilization {self.wanted[phase.name]:.2f} in {phase.name}"
+                wrong.append(f"{given} ({least:.2f} to {most:.2f} fits)")
+        return wrong
+
+    def utilization(self, name: str) -> float:
+        """Of the engine of a phase: what was given, or the most that fits."""
+        (phase,) = (phase for phase in self.phases if phase.name == name)
+        return self.wanted.get(name, phase.utilization[1])
 
 
-def shape_of(name: str, option: str) -> Shape:
-    """A model's shape by its size.
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """How a step is judged.
 
-    Raises:
-        ConfigError: an unknown size.
+    Attributes:
+        room: mean calls that one replica holds.
+        concurrency: of the arena.
+        sequences: calls that one replica decodes at once.
+        rate, prefill: tokens/s of one replica.
+        measured: whether the rate was given.
+        decoding, reading: seconds of a step.
+        longest: seconds of the judge's longest answer.
     """
-    for known, shape in sizing.SHAPES.items():
-        if name.upper().endswith(known):
-            return shape
-    raise ConfigError(option, name, f"choose one of {', '.join(sizing.SHAPES)}")
+
+    room: int
+    concurrency: int
+    sequences: int
+    rate: float
+    prefill: float
+    measured: bool
+    decoding: float
+    reading: float
+    longest: float
 
 
-def count_comparisons(name: str, n: int) -> int:
-    """Matches of one group; of schedules that follow the verdicts, if the smaller index always wins."""
-    tournament = make_tournament(name, n, seed=0)
-    for member in range(n):
-        tournament.add(member)
-    while ready := tournament.ready():
-        for match in ready:
-            tournament.record(Outcome(match.i, match.j, float(match.i < match.j), round=match.round))
-    return len(tournament.outcomes)
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Options of the command."""
-    add = parser.add_argument
-    sizes = ", ".join(sizing.SHAPES)
-    add("--policy", default="7B", metavar="SIZE", help=f"of the policy: {sizes} (%(default)s)")
-    add("--judge", default="7B", metavar="SIZE", help=f"of the RRM: {sizes} (%(default)s)")
-    add("--gpus", default="8xMI300X", metavar="[NODESx]NxGPU", help="of the policy (%(default)s)")
-    add("--judge-gpus", metavar="[NODESx]NxGPU", help="of the judge; without them it shares the policy's")
-    add("--prompts", type=int, default=128, metavar="N", help="groups of a step (%(default)s)")
-    add("--rollouts", type=int, default=16, metavar="N", help="members of a group (%(default)s)")
-    add("--tournament", default="knockout", metavar="NAME", help="schedule (%(default)s)")
-    add("--votes", type=int, default=1, metavar="N", help="judge calls of a comparison (%(default)s)")
-    add("--response-tokens", type=int, default=8192, metavar="N", help="longest response (%(default)s)")
-    add("--shown-tokens", type=int, default=1024, metavar="N", help="of it that the judge sees (%(default)s)")
-    add("--thought-tokens", type=int, default=2048, metavar="N", help="a judge's mean answer (%(default)s)")
-    add("--judge-tokens", type=int, default=8192, metavar="N", help="its longest answer (%(default)s)")
-    add("--train-tokens", type=int, default=16384, metavar="N", help="of one training pass (%(default)s)")
-    add(
-        "--sleep", type=int, default=1, choices=(1, 2), help="level of a judge that shares GPUs (%(default)s)"
-    )
-    add("--tokens-per-second", type=float, metavar="N", help="one judge replica decodes, as measured")
-
-
-def report(arguments: argparse.Namespace) -> tuple[str, bool]:
-    """What is printed, and whether all of it fits.
+def make_plan(arguments: argparse.Namespace) -> Plan:
+    """The plan that a command line describes.
 
     Raises:
         ConfigError: a size, a GPU or a number that cannot be.
@@ -107,98 +97,127 @@ def report(arguments: argparse.Namespace) -> tuple[str, bool]:
     machines = Machines.parse(arguments.gpus, "--gpus")
     shared = arguments.judge_gpus is None
     theirs = machines if shared else Machines.parse(arguments.judge_gpus, "--judge-gpus")
-    load = _load(arguments)
+    load = read_load(arguments)
     beside = sizing.STATE_BYTES * policy.parameters / machines.total if shared else 0.0
-    width = sizing.smallest_width(judge, load, theirs.chip, theirs.gpus, beside)
-    rollout_width = _rollout_width(policy, load, machines)
-    phases = sizing.training_phases(policy, load, machines.total, machines.chip, rollout_width)
-    phases.insert(1, sizing.judging_phase(judge, load, theirs.chip, width, beside))
-    where = (
-        f"on the policy's GPUs, asleep at level {arguments.sleep} while it trains"
-        if shared
-        else f"on {theirs}"
-    )
-    replicas = theirs.nodes * (theirs.gpus // width)
-    lines = [
-        f"policy {policy.parameters / 1e9:.1f}e9 parameters on {machines}, "
-        f"rollout engines of {rollout_width} GPU{'s' * (rollout_width > 1)}",
-        f"judge  {judge.parameters / 1e9:.1f}e9 parameters {where}: "
-        f"{replicas} replica{'s' * (replicas > 1)} of {width} GPU{'s' * (width > 1)}",
-        "",
-        *(line for phase in phases for line in _said(phase)),
-    ]
-    if shared and arguments.sleep == 1:
-        host = replicas // theirs.nodes * judge.weight_bytes / GB
-        lines.append(f"host memory of a node while the judge sleeps: {host:.0f} GB")
-    lines += ["", *_time(arguments, judge, load, theirs, width, replicas, beside)]
-    fits = all(phase.fits for phase in phases)
-    lines += [
-        "",
-        "it fits" if fits else f"IT DOES NOT FIT: {', '.join(p.name for p in phases if not p.fits)}",
-    ]
-    return "\n".join(lines), fits
 
+    def rollout(width: int) -> Phase:
+        return sizing.training_phases(policy, load, machines.total, machines.chip, width)[0]
 
-def _load(arguments: argparse.Namespace) -> Load:
-    numbers = {key: value for key, value in vars(arguments).items() if isinstance(value, int | float)}
-    for key, value in numbers.items():
-        if not 0 < value < math.inf:
-            raise ConfigError(f"--{key.replace('_', '-')}", value, "must be positive and finite")
-    comparisons = count_comparisons(arguments.tournament, arguments.rollouts)
-    return Load(
-        arguments.prompts,
-        arguments.rollouts,
-        arguments.response_tokens,
-        min(arguments.shown_tokens, arguments.response_tokens),
-        min(arguments.thought_tokens, arguments.judge_tokens),
-        arguments.judge_tokens,
-        arguments.train_tokens,
-        calls=arguments.prompts * comparisons * arguments.votes,
+    def judging(width: int) -> Phase:
+        return sizing.judging_phase(judge, load, theirs.chip, width, beside)
+
+    rollout_width = _width(arguments.rollout_parallel, "--rollout-parallel", machines, rollout)
+    width = _width(arguments.tensor_parallel, "--tensor-parallel", theirs, judging)
+    training = sizing.training_phases(policy, load, machines.total, machines.chip, rollout_width)[1]
+    given = {"rollout": arguments.rollout_utilization, "judging": arguments.utilization}
+    return Plan(
+        policy,
+        judge,
+        load,
+        machines,
+        theirs,
+        shared,
+        rollout_width,
+        width,
+        [rollout(rollout_width), judging(width), training],
+        {name: value for name, value in given.items() if value is not None},
     )
 
 
-def _rollout_width(policy: Shape, load: Load, machines: Machines) -> int:
+def _width(given: int | None, option: str, machines: Machines, phase: Any) -> int:
+    """What was given, or the smallest power of 2 that fits, or the largest there is."""
+    if given is not None:
+        if given > machines.gpus:
+            raise ConfigError(option, given, f"a node has {machines.gpus} GPUs")
+        return given
     width = 1
-    while 2 * width <= min(machines.gpus, 8):
-        rollout, _ = sizing.training_phases(policy, load, machines.total, machines.chip, width)
-        if rollout.fits:
-            break
+    while 2 * width <= min(machines.gpus, 8) and not phase(width).fits:
         width *= 2
     return width
 
 
+def report(arguments: argparse.Namespace) -> tuple[str, bool]:
+    """What is printed, and whether all of it fits.
+
+    Raises:
+        ConfigError: a size, a GPU or a number that cannot be.
+    """
+    plan = make_plan(arguments)
+    where = (
+        f"on the policy's GPUs, asleep at level {arguments.sleep} while it trains"
+        if plan.shared
+        else f"on {plan.theirs}"
+    )
+    lines = [
+        f"policy {plan.policy.parameters / 1e9:.1f}e9 parameters on {plan.machines}, "
+        f"rollout engines of {_gpus(plan.rollout_width)}",
+        f"judge  {plan.judge.parameters / 1e9:.1f}e9 parameters {where}: "
+        f"{plan.replicas} replica{'s' * (plan.replicas > 1)} of {_gpus(plan.width)}",
+        "",
+        *(line for phase in plan.phases for line in _said(phase)),
+    ]
+    if plan.shared and arguments.sleep == 1:
+        host = plan.replicas // plan.theirs.nodes * plan.judge.weight_bytes / GIB
+        lines.append(f"host memory of a node while the judge sleeps: {host:.0f} GiB")
+    if plan.wrong:
+        return "\n".join([*lines, "", f"IT DOES NOT FIT: {', '.join(plan.wrong)}"]), False
+    return "\n".join([*lines, "", *_settings_and_time(arguments, plan), "", "it fits"]), True
+
+
+def _gpus(number: int) -> str:
+    return f"{number} GPU{'s' * (number > 1)}"
+
+
 def _said(phase: Phase) -> list[str]:
-    head = f"{phase.name:9}{phase.total / GB:7.1f} of {USABLE * phase.memory / GB:.0f} GB a GPU"
+    head = f"{phase.name:9}{phase.total / GIB:7.1f} of {USABLE * phase.memory / GIB:.1f} GiB a GPU"
     verdict = "" if phase.fits else "  DOES NOT FIT"
-    return [head + verdict, *(f"  {name:26}{size / GB:7.1f}" for name, size in phase.parts.items())]
+    return [head + verdict, *(f"  {name:26}{size / GIB:7.1f}" for name, size in phase.parts.items())]
 
 
-def _time(
-    arguments: argparse.Namespace,
-    judge: Shape,
-    load: Load,
-    machines: Machines,
-    width: int,
-    replicas: int,
-    beside: float,
-) -> list[str]:
-    sequences = sizing.sequences_at_once(judge, load, machines.chip, width, beside)
-    rate = arguments.tokens_per_second
-    source = "measured"
-    if rate is None:
-        sequences = min(sequences, max(1, math.ceil(load.calls / replicas)))
-        rate = sizing.decode_rate(judge, load, machines.chip, width, sequences)
-        source = f"assumed: {sequences} at once, {sizing.DECODE_EFFICIENCY:.0%} of the memory bandwidth"
-    prefill = sizing.prefill_rate(judge, machines.chip, width)
-    decoding = load.calls * load.thought_tokens / (rate * replicas)
-    reading = load.calls * load.prompt_tokens / (prefill * replicas)
+def estimate(arguments: argparse.Namespace, plan: Plan) -> Estimate:
+    """Times of a plan that fits, by the roofline of `_sizing`."""
+    judge, load, chip, replicas = plan.judge, plan.load, plan.theirs.chip, plan.replicas
+    room = sizing.sequences_at_once(judge, load, chip, plan.width, plan.utilization("judging"))
+    concurrency = arguments.concurrency or replicas * room
+    sequences = max(1, min(room, math.ceil(load.calls / replicas), concurrency // replicas))
+    measured = arguments.tokens_per_second
+    rate = measured or sizing.decode_rate(judge, load, chip, plan.width, sequences)
+    prefill = sizing.prefill_rate(judge, chip, plan.width)
+    return Estimate(
+        room,
+        concurrency,
+        sequences,
+        rate,
+        prefill,
+        measured is not None,
+        decoding=load.calls * load.thought_tokens / (rate * replicas),
+        reading=load.calls * load.prompt_tokens / (prefill * replicas),
+        longest=load.judge_tokens * sequences / rate,
+    )
+
+
+def _settings_and_time(arguments: argparse.Namespace, plan: Plan) -> list[str]:
+    load, found = plan.load, estimate(arguments, plan)
+    rollout, judging = (phase.utilization for phase in plan.phases[:2])
+    fills = f"{plan.replicas * found.room} fills {plan.replicas} x {found.room}"
+    source = (
+        "measured" if found.measured else f"assumed: {sizing.DECODE_EFFICIENCY:.0%} of the memory bandwidth"
+    )
     return [
+        f"set gpu_memory_utilization {plan.utilization('judging'):.2f} for the judge "
+        f"({judging[0]:.2f} to {judging[1]:.2f} fits)",
+        f"set gpu_memory_utilization {plan.utilization('rollout'):.2f} for the rollout "
+        f"({rollout[0]:.2f} to {rollout[1]:.2f} fits)",
+        f"set arena.concurrency {found.concurrency} ({fills})",
+        "",
         f"a step: {load.prompts} groups of {load.rollouts}, {arguments.tournament}: {load.calls} calls of "
         f"{load.prompt_tokens} + {load.thought_tokens} tokens",
-        f"a replica decodes {rate:.0f} tokens/s ({source})",
-        f"and reads {prefill:.0f} tokens/s (assumed: {sizing.PREFILL_EFFICIENCY:.0%} of the bf16 rate, nothing cached)",
-        f"judging takes {decoding:.0f} + {reading:.0f} s; rounds of a tournament that wait for each other, and the "
-        "longest thoughts, come on top",
+        f"a replica decodes {found.rate:.0f} tokens/s, {found.sequences} at once ({source})",
+        f"and reads {found.prefill:.0f} tokens/s (assumed: {sizing.PREFILL_EFFICIENCY:.0%} of the bf16 rate, nothing "
+        "cached)",
+        f"an answer of {load.judge_tokens} tokens takes {found.longest:.0f} s (judge.timeout is longer than that)",
+        f"judging takes {found.decoding:.0f} + {found.reading:.0f} s; rounds of a tournament that wait for each other "
+        "come on top",
     ]
 
 
@@ -207,10 +226,3 @@ def main(arguments: Any) -> int:
     text, fits = report(arguments)
     print(text)
     return int(not fits)
-
-
-def parse(command: Sequence[str]) -> argparse.Namespace:
-    """The options of a command line without the program's name; the docs' figures are checked with it."""
-    parser = argparse.ArgumentParser()
-    add_arguments(parser)
-    return parser.parse_args(command)

@@ -1,6 +1,6 @@
 """Does it fit, and how long does judging a step take? Arithmetic only; every assumption has a name here.
 
-Memory is counted for one GPU, in each of the three phases of a step, in bytes (GB is 10^9, as GPUs are sold):
+Memory is counted for one GPU, in each of the three phases of a step, in bytes:
 
     rollout   the policy's training state · its bf16 weights and KV cache for inference
     judging   the policy's training state · the judge's weights and KV cache
@@ -16,9 +16,11 @@ tokens/s on your machine and give it instead.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
-GB = 1e9
+from rrm_reward.cluster._shapes import GIB, Chip, Shape
+
 USABLE = 0.90
 """Share of a GPU's memory that may be planned with; the rest is contexts, fragments and communication buffers."""
 
@@ -27,6 +29,9 @@ DECODE_EFFICIENCY = 0.5
 
 PREFILL_EFFICIENCY = 0.4
 """Of the dense bf16 rate, while prompts are read."""
+
+ENGINE_BYTES = 2 * GIB
+"""Of a GPU for an inference engine's activations and graphs, beside weights and KV cache."""
 
 STATE_BYTES = 12
 """A parameter's training state under FSDP: fp32 master weight (4) and Adam's two moments (8)."""
@@ -38,76 +43,8 @@ REFERENCE_BYTES = 2
 FRAME_TOKENS = 700
 """Of the RRM prompt around query and responses, and the query itself."""
 
-MOST_SEQUENCES = 256
-"""Sequences that one engine decodes at once (vLLM's default ``max_num_seqs``)."""
-
-
-@dataclass(frozen=True, slots=True)
-class Chip:
-    """A GPU's data sheet: memory in bytes, bandwidth in bytes/s, dense bf16 operations/s."""
-
-    memory: float
-    bandwidth: float
-    flops: float
-
-
-CHIPS = {
-    "MI300X": Chip(192 * GB, 5.3e12, 1307e12),
-    "MI325X": Chip(256 * GB, 6.0e12, 1307e12),
-    "MI355X": Chip(288 * GB, 8.0e12, 2500e12),
-    "A100": Chip(80 * GB, 2.04e12, 312e12),
-    "H100": Chip(80 * GB, 3.35e12, 989e12),
-    "H200": Chip(141 * GB, 4.8e12, 989e12),
-    "B200": Chip(180 * GB, 8.0e12, 2250e12),
-}
-"""By name; the vendors' data sheets."""
-
-
-@dataclass(frozen=True, slots=True)
-class Shape:
-    """A dense Qwen2 model with grouped-query attention.
-
-    Attributes:
-        layers, hidden, heads, kv_heads, head_dim, intermediate, vocabulary: as in its config.json.
-        tied: whether input and output embeddings are one matrix.
-    """
-
-    layers: int
-    hidden: int
-    heads: int
-    kv_heads: int
-    head_dim: int
-    intermediate: int
-    vocabulary: int
-    tied: bool = False
-
-    @property
-    def parameters(self) -> int:
-        """Their number, biases and norms included."""
-        queries, keys = self.heads * self.head_dim, self.kv_heads * self.head_dim
-        attention = self.hidden * queries + queries + 2 * (self.hidden * keys + keys) + queries * self.hidden
-        layer = attention + 3 * self.hidden * self.intermediate + 2 * self.hidden
-        embeddings = self.vocabulary * self.hidden * (1 if self.tied else 2)
-        return embeddings + self.layers * layer + self.hidden
-
-    @property
-    def weight_bytes(self) -> int:
-        """Of the model in bf16."""
-        return 2 * self.parameters
-
-    @property
-    def kv_bytes(self) -> int:
-        """Of one token's keys and values in bf16."""
-        return 2 * self.layers * self.kv_heads * self.head_dim * 2
-
-
-SHAPES = {
-    "1.5B": Shape(28, 1536, 12, 2, 128, 8960, 151936, tied=True),
-    "7B": Shape(28, 3584, 28, 4, 128, 18944, 152064),
-    "14B": Shape(48, 5120, 40, 8, 128, 13824, 152064),
-    "32B": Shape(64, 5120, 40, 8, 128, 27648, 152064),
-}
-"""R1-Distill-Qwen and the RRMs made from it (7B, 32B), from their config.json."""
+STATE = "training state"
+"""Name of the part that no engine holds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,20 +102,33 @@ class Phase:
         """Whether they are there."""
         return self.total <= USABLE * self.memory
 
+    @property
+    def utilization(self) -> tuple[float, float]:
+        """The least and the most that the phase's engine may be given as vLLM's ``gpu_memory_utilization``.
+
+        The least holds its parts, the most is what the training state leaves, both in steps of 0.01; the first is
+        the larger one where nothing fits.
+        """
+        state = self.parts.get(STATE, 0.0)
+        least = math.ceil(100 * (self.total - state) / self.memory - 1e-9)
+        most = math.floor(100 * (USABLE - state / self.memory) + 1e-9)
+        return least / 100, most / 100
+
 
 def training_phases(policy: Shape, load: Load, gpus: int, chip: Chip, width: int) -> list[Phase]:
     """Rollout and training of the policy, FSDP over all GPUs, one rollout engine on `width` of them."""
     state = STATE_BYTES * policy.parameters / gpus
     sequences = load.rollouts * load.response_tokens
     rollout = {
-        "training state": state,
+        STATE: state,
         "policy weights": policy.weight_bytes / width,
         f"KV cache, {load.rollouts} x {load.response_tokens}": sequences * policy.kv_bytes / width,
+        "engine": float(ENGINE_BYTES),
     }
     # gradient checkpointing keeps one bf16 vector a layer and token; logits are held in bf16 and fp32
     activations = load.train_tokens * (2 * policy.layers * policy.hidden + 6 * policy.vocabulary)
     training = {
-        "training state": state,
+        STATE: state,
         "gradients": GRADIENT_BYTES * policy.parameters / gpus,
         **({"reference": REFERENCE_BYTES * policy.parameters / gpus} if load.reference else {}),
         f"activations, {load.train_tokens} tokens": float(activations),
@@ -198,26 +148,22 @@ def judging_phase(judge: Shape, load: Load, chip: Chip, width: int, beside: floa
     """
     longest = load.prompt_tokens + load.judge_tokens
     parts = {
-        **({"training state": beside} if beside else {}),
+        **({STATE: beside} if beside else {}),
         "judge weights": judge.weight_bytes / width,
         f"KV cache, {load.rollouts} x {longest}": load.rollouts * longest * judge.kv_bytes / width,
+        "engine": float(ENGINE_BYTES),
     }
     return Phase("judging", parts, chip.memory)
 
 
-def smallest_width(judge: Shape, load: Load, chip: Chip, gpus: int, beside: float) -> int:
-    """GPUs of one judge replica: the smallest power of 2 that fits, or the largest there is."""
-    width = 1
-    while 2 * width <= min(gpus, 8) and not judging_phase(judge, load, chip, width, beside).fits:
-        width *= 2
-    return width
+def sequences_at_once(judge: Shape, load: Load, chip: Chip, width: int, utilization: float) -> int:
+    """Mean calls that one replica decodes at once: what its KV cache holds, vLLM's limit at most, at least 1.
 
-
-def sequences_at_once(judge: Shape, load: Load, chip: Chip, width: int, beside: float) -> int:
-    """Mean calls that one replica's KV cache holds, `MOST_SEQUENCES` at most, at least 1."""
-    room = width * (USABLE * chip.memory - beside) - judge.weight_bytes
+    The engine takes the share `utilization` of each GPU (vLLM's ``gpu_memory_utilization``).
+    """
+    room = width * (utilization * chip.memory - ENGINE_BYTES) - judge.weight_bytes
     mean = load.prompt_tokens + load.thought_tokens
-    return int(max(1, min(MOST_SEQUENCES, room // (mean * judge.kv_bytes))))
+    return int(max(1, min(chip.sequences, room // (mean * judge.kv_bytes))))
 
 
 def decode_rate(judge: Shape, load: Load, chip: Chip, width: int, sequences: int) -> float:

@@ -56,37 +56,6 @@ def test_the_agent_loop_route_passes_them_too() -> None:
     assert compose_and_check(str(RECIPES), [["route=agent_loop"]]) == [VARIANTS[()]]
 
 
-@pytest.mark.parametrize(
-    ("vendor", "variant", "model", "gpus"),
-    [
-        (vendor, *rest)
-        for vendor in ("rocm", "cuda")
-        for rest in (
-            ("colocated", "Reward-Reasoning/RRM-7B", 8),
-            ("pool", "Reward-Reasoning/RRM-32B", 4),
-            ("two_nodes", "Reward-Reasoning/RRM-32B", 8),
-        )
-    ],
-)
-def test_judges_in_the_run_pass_them_from_the_script_that_starts_them(
-    vendor: str, variant: str, model: str, gpus: int, tmp_path: Path
-) -> None:
-    """The script's own command line, caught where it would start Python."""
-    caught = tmp_path / "arguments"
-    for name in ("python3", "rrm-reward"):
-        (tmp_path / name).write_text(f'#!/bin/sh\nfor a in "$@"; do echo "$a"; done > {caught}\n')
-        (tmp_path / name).chmod(0o755)
-    environment = {"PATH": f"{tmp_path}:/usr/bin:/bin", "CHECK_ONLY": "1"}
-    subprocess.run([ROOT / "recipes" / vendor / "run.sh", variant], env=environment, check=True)
-    arguments = caught.read_text().splitlines()
-    assert arguments[:2] == ["-m", "rrm_reward.integrations.verl.check"]
-    folder, overrides = arguments[2].partition("=")[2], arguments[4:]
-    assert Path(folder).resolve() == RECIPES
-    assert compose_and_check(folder, [overrides]) == [[model, "round_robin", "elo", 8]]
-    config = compose_config(RECIPES, "webinstruct_rrm", overrides)
-    assert config.trainer.n_gpus_per_node == gpus
-
-
 def test_every_variant_passes_the_checks_of_verl_08(verl08: Path) -> None:
     code = (
         "import json, sys; from tests.verl.test_recipes import compose_and_check; "
