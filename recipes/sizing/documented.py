@@ -6,7 +6,7 @@ import re
 import subprocess
 import tempfile
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 
 from omegaconf import DictConfig
@@ -38,7 +38,7 @@ class Run:
         """colocated, pool or two_nodes."""
         return self.line.split()[1]
 
-    @property
+    @cached_property
     def size(self) -> list[str]:
         """Arguments of ``rrm-reward size`` that describe it; what is its default is left out."""
         return size_arguments(self.config, CHIPS[self.vendor])
