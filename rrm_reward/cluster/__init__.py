@@ -8,10 +8,11 @@
 
 `JudgeGroup` is a backend like any other (`rrm_reward.judge.Backend`): nothing above it knows that there are replicas.
 
-    _group.py        JudgeGroup: calls that outlive their replica; sleep and wake
-    _switch.py       awake while anyone is inside
+    _group.py        JudgeGroup: calls that outlive their replica
+    _crew.py         all replicas as one: awake while anyone is inside, one outage at a time
     _routing.py      which replica gets a call: a state machine without Ray
-    _keeper.py       keeps one replica alive: starts, watches, kills, starts again
+    _keeper.py       keeps one replica alive, through launch, sleep and loss: a state machine without Ray
+    _life.py         what a replica is to its keeper; `_actor.py` is one of Ray
     _replica.py      the actor: an engine, its votes one by one, its health
     _engine.py       what an engine is; `_vllm.py` and `_in_process.py` are two
     _placement.py    bundles and nodes: where replicas live

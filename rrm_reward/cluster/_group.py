@@ -24,15 +24,17 @@ import os
 from collections import Counter
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing, asynccontextmanager
+from functools import partial
 from importlib.util import find_spec
 from typing import Any
 
 from rrm_reward._cluster_config import ClusterConfig
+from rrm_reward.cluster._actor import Actor
+from rrm_reward.cluster._crew import Crew
 from rrm_reward.cluster._engine import Declined, EngineSpec
-from rrm_reward.cluster._keeper import Keeper, said
+from rrm_reward.cluster._life import said
 from rrm_reward.cluster._placement import Places, find_places, join_ray, leave_ray
-from rrm_reward.cluster._routing import Member, Roster, prefix_of
-from rrm_reward.cluster._switch import Switch
+from rrm_reward.cluster._routing import Member, prefix_of
 from rrm_reward.config import JudgeConfig
 from rrm_reward.errors import ConfigError
 from rrm_reward.judge import BackendError, Completion, Message, Sampling
@@ -73,13 +75,8 @@ class JudgeGroup:
         self._retries = retries
         self._groups = placement_groups
         self._places = Places(())
-        self._keepers: dict[Member, Keeper] = {}
-        self._roster = Roster(())
+        self._crew: Crew | None = None
         self._numbers = itertools.count()
-        self._switch = Switch(self._wake, self._sleep)
-        self._permitted = asyncio.Event()
-        self._changed = asyncio.Event()
-        self._down_since: float | None = None
         self._context_tokens = spec.context_tokens
         self._owns_ray = False
         self.counts: Counter[str] = Counter()
@@ -108,28 +105,22 @@ class JudgeGroup:
     @property
     def replicas(self) -> tuple[Member, ...]:
         """Every replica: its name, its calls, and whether it takes any."""
-        return tuple(self._roster.members)
+        return tuple(self._crew.roster.members) if self._crew else ()
 
     async def start(self) -> None:
         """See `Backend.start`: places every replica and waits for its first launch. One that works is enough."""
-        if self._keepers:
+        if self._crew:
             return
         self._owns_ray = await asyncio.to_thread(join_ray, self._config.address, self._spec.gpus)
         self._places = await find_places(self._config, self._groups)
-        self._roster = Roster([f"judge-{index}" for index in range(len(self._places.places))])
-        self._permitted.set()
-        for member, place in zip(self._roster.members, self._places.places, strict=True):
-            self._keepers[member] = Keeper(
-                member, place, self._config, self._spec, self._permitted, self._on_change
-            )
-        first = await asyncio.gather(*(k.first for k in self._keepers.values()), return_exceptions=True)
+        launches = [partial(Actor, place, self._config.engine, self._spec) for place in self._places.places]
+        self._crew = crew = Crew(launches, self._config, patience=self.patience, counts=self.counts)
         try:
-            self._check_first(first)
-            if self._spec.sleep:
-                await self._switch.settle()
-                if not any(keeper.loaded for keeper in self._keepers.values()):
-                    fix = "no replica sleeps when it is told to; set it to 0 and give the judge its own GPUs"
-                    raise ConfigError("judge.cluster.sleep", self._spec.sleep, fix)
+            self._check_first(await crew.launch())
+            await crew.begin()
+            if self._config.sleep and not crew.asleep:
+                fix = "no replica sleeps when it is told to; set it to 0 and give the judge its own GPUs"
+                raise ConfigError("judge.cluster.sleep", self._config.sleep, fix)
         except ConfigError:
             await self.aclose()
             raise
@@ -149,8 +140,9 @@ class JudgeGroup:
 
     async def aclose(self) -> None:
         """See `Backend.aclose`. Calls in flight fail."""
-        keepers, self._keepers = list(self._keepers.values()), {}
-        await asyncio.gather(*(keeper.aclose() for keeper in keepers))
+        crew, self._crew = self._crew, None
+        if crew:
+            await crew.aclose()
         places, self._places = self._places, Places(())
         owns_ray, self._owns_ray = self._owns_ray, False
         await asyncio.to_thread(leave_ray, places, owns_ray)
@@ -180,18 +172,20 @@ class JudgeGroup:
         prefix, missing, failed = prefix_of(messages), n, list[Member]()
         reason = "no replica is left"
         while missing:
+            if self._crew is None:
+                raise BackendError("the judge is closed, or was never started")
             remaining = deadline - loop.time()
             if remaining <= 0:
                 raise BackendError(f"no answer within {self.patience:g} s; last: {reason}")
             if len(failed) > self._retries:
                 raise BackendError(f"failed on {len(failed)} replicas; last: {reason}")
-            asked = missing
-            member = self._roster.acquire(prefix, failed, asked)
+            roster, asked = self._crew.roster, missing
+            member = roster.acquire(prefix, failed, asked)
             if member is None:
-                await self._until_back(remaining, reason)
+                await self._crew.until_available(deadline, reason)
                 continue
             request = f"{os.getpid()}-{id(self):x}-{next(self._numbers)}"
-            keeper = self._keepers[member]
+            keeper = self._crew.keepers[member]
             try:
                 seconds = min(self._timeout, remaining)
                 async with aclosing(keeper.stream(request, messages, missing, sampling, seconds)) as votes:
@@ -212,78 +206,33 @@ class JudgeGroup:
                 self.counts["moved"] += 1
                 keeper.suspect()
             finally:
-                self._roster.release(member, asked)
+                roster.release(member, asked)
 
     @asynccontextmanager
     async def awake(self) -> AsyncIterator[None]:
         """While anyone is inside, the judge is awake; with ``sleep: 0`` it always is.
 
-        The first to enter wakes it and the last to leave puts it to sleep, whatever was raised inside.
+        The first to enter wakes it, and the last to leave waits until it sleeps, whatever was raised inside. See
+        `Crew.awake`.
         """
-        if not self._spec.sleep:
+        if self._crew is None:
             yield
             return
-        async with self._switch.held():
+        async with self._crew.awake():
             yield
-
-    async def _wake(self) -> None:
-        self.counts["wakes"] += 1
-        self._permitted.set()
-        await asyncio.gather(*(keeper.wake() for keeper in self._keepers.values()))
-        # nobody left who could have left: an outage all the same
-        self._on_change()
-
-    async def _sleep(self) -> None:
-        self.counts["sleeps"] += 1
-        self._permitted.clear()
-        await asyncio.gather(*(keeper.sleep(self._spec.sleep) for keeper in self._keepers.values()))
 
     def snapshot(self) -> dict[str, float]:
         """Counters, always of the same names: of the group, and of the lives of its replicas."""
-        present = sum(member.present for member in self._roster.members)
-        lives = sum((keeper.counts for keeper in self._keepers.values()), Counter[str]())
+        keepers = self._crew.keepers.values() if self._crew else ()
+        lives = sum((keeper.counts for keeper in keepers), Counter[str]())
         totals = {
             **dict.fromkeys(_COUNTS, 0),
             **self.counts,
             **lives,
-            "replicas": len(self._roster.members),
-            "present": present,
+            "replicas": len(keepers),
+            "present": sum(keeper.member.present for keeper in keepers),
         }
         return {name: float(count) for name, count in totals.items()}
-
-    def _on_change(self) -> None:
-        """A replica came or went, or all were to wake."""
-        if self._roster.available:
-            if self._down_since is not None:
-                logger.error("the judge is back")
-            self._down_since = None
-            changed, self._changed = self._changed, asyncio.Event()
-            changed.set()
-        elif self._permitted.is_set() and self._keepers and self._down_since is None:
-            self._down_since = asyncio.get_running_loop().time()
-            self.counts["outages"] += 1
-            logger.error(
-                "EVERY judge replica is lost; calls wait %g s for one, then comparisons are missing",
-                self.patience,
-            )
-
-    async def _until_back(self, remaining: float, reason: str) -> None:
-        """Until a replica is in.
-
-        Raises:
-            BackendError: none came in time, or the judge is closed or asleep.
-        """
-        if not self._keepers:
-            raise BackendError("the judge is closed, or was never started")
-        if not self._permitted.is_set():
-            raise BackendError("the judge is asleep: call it inside `async with judge.awake()`")
-        if self._down_since is not None:
-            waited = asyncio.get_running_loop().time() - self._down_since
-            remaining = min(remaining, self.patience - waited)
-        try:
-            await asyncio.wait_for(self._changed.wait(), max(0.0, remaining))
-        except TimeoutError:
-            raise BackendError(f"no replica came back in time; last: {reason}") from None
 
 
 def judge_group(config: JudgeConfig) -> JudgeGroup:

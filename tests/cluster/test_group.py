@@ -263,9 +263,7 @@ async def test_replicas_live_on_the_nodes_that_are_named(make_group):
     await group.start()
     try:
         assert len(group.replicas) == 2
-        actors = [
-            keeper._place.options()["scheduling_strategy"].node_id for keeper in group._keepers.values()
-        ]
+        actors = [place.options()["scheduling_strategy"].node_id for place in group._places.places]
         assert actors == [node, node]
         assert len(await pids_after(group)) == 2
     finally:

@@ -105,10 +105,10 @@ async def pending_after_leaving(group: JudgeGroup) -> int:
     async with aclosing(group.stream(messages, 8, Sampling(max_tokens=2048))) as votes:
         async for _ in votes:
             break
-    (keeper,) = [keeper for member, keeper in group._keepers.items() if member.present]
+    (life,) = [keeper._life for member, keeper in group._crew.keepers.items() if member.present]
     pending = 8
     for _ in range(int(PATIENCE / 0.1)):
-        pending = (await keeper._handle.health.remote()).pending
+        pending = (await life.health()).pending
         if not pending:
             break
         await asyncio.sleep(0.1)
