@@ -11,7 +11,7 @@ something looks wrong (`Keeper.suspect`), and look at `Keeper.phase`. Rules:
 - What has begun is ended first. A launch under way when the judge is to sleep is waited for and put to sleep, or a
   model that loads longer than a batch is judged would never come back.
 - A replica that fails, in whatever phase, is killed: the memory of one that does not sleep is promised elsewhere.
-- Pauses between launches that fail grow, and are longer than what those launches took.
+- Pauses between launches that fail grow.
 
 Ray is behind `Life`; nothing here knows it.
 """
@@ -149,7 +149,7 @@ class Keeper:
                 )
             self._enter(Phase.LOST)
             failures = failures + 1 if fruitless else 0
-            await asyncio.sleep(pause_after(failures, clock() - began))
+            await asyncio.sleep(pause_after(failures, clock() - began if self._config.sleep else 0.0))
 
     async def _live(self) -> None:
         """One life. It ends with an exception that says why, and with the process."""
@@ -233,8 +233,10 @@ class Keeper:
 def pause_after(failures: int, took: float) -> float:
     """Seconds until the next launch.
 
-    They double up to a minute with each launch in turn that failed, and are at least as many times what the last one
-    took: while a judge sleeps launches are waited for, and ones that never end must cost less and less of the run.
+    Args:
+        failures: launches in turn that failed; pauses double with each, up to a minute.
+        took: seconds of the last one, where somebody waits for launches to end before the judge sleeps. The pause is at
+            least as many times that, so that launches that never end cost less and less of the run.
     """
     if not failures:
         return _FIRST_PAUSE
