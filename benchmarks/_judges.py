@@ -6,7 +6,9 @@ import asyncio
 import math
 import random
 from collections import defaultdict
+from collections.abc import Callable
 
+from rrm_reward._ahead import NOT_YET
 from rrm_reward.judge import Judgment
 from rrm_reward.types import GroupResult, Match, Query, Verdict, Vote
 
@@ -44,17 +46,34 @@ class PatientJudge:
 
 
 class Times:
-    """A `Recorder` of what every match took and of what was lost."""
+    """A `Recorder` of what every match took and of what was lost.
 
-    def __init__(self) -> None:
+    Args:
+        now: the clock by which matches begin.
+
+    Attributes:
+        matches: by group, with their seconds.
+        late, missing: verdicts that came too late or not at all.
+        comparisons: all there were, those of use to nobody included.
+        begun_first: when the matches of the first round began, by that clock.
+    """
+
+    def __init__(self, now: Callable[[], float] = lambda: 0.0) -> None:
+        self._now = now
         self.matches: dict[int, list[tuple[Match, float]]] = defaultdict(list)
-        self.late = self.missing = 0
+        self.late = self.missing = self.comparisons = 0
+        self.begun_first: list[float] = []
 
     def opened(self, sequence: int, id: str, query: Query, size: int) -> None:
         pass
 
     def judged(self, sequence: int, match: Match, judgment: Judgment, seconds: float, *, late: bool) -> None:
+        self.comparisons += 1
+        if match.depth == NOT_YET:  # what is played ahead is no part of the bracket, and may be of no use
+            return
         self.matches[sequence].append((match, seconds))
+        if match.round == 0:
+            self.begun_first.append(self._now() - seconds)
         self.late += late
         self.missing += judgment.p is None
 

@@ -12,7 +12,8 @@ the same to the judge; the others are withdrawn from the tournament.
 who was faster. So when a lower twin arrives late, the tournament is drawn again with the right one in it, and what was
 already judged is replayed by content: a verdict depends on the two texts and their order, not on slots. Full overlap
 with the rollouts, and the result of a batch. (Twins are rare among long responses, and replay costs no judge call
-unless the bracket itself changed.)
+unless the bracket itself changed.) By the same means matches can be played ahead of the last arrivals
+(`rrm_reward._ahead`).
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from __future__ import annotations
 from collections import defaultdict, deque
 from collections.abc import Callable
 
+from rrm_reward._ahead import NOT_YET, matches_ahead
 from rrm_reward.judge._base import Judgment
 from rrm_reward.tournament._base import Tournament
 from rrm_reward.types import Match, Outcome
@@ -34,11 +36,14 @@ class GroupState:
     Args:
         n: number of slots.
         draw: gives a fresh tournament for n slots, the same one every time it is called.
+        ahead: how many members may be missing while matches are played as if those were to lose.
     """
 
-    def __init__(self, n: int, draw: Callable[[int], Tournament]) -> None:
+    def __init__(self, n: int, draw: Callable[[int], Tournament], ahead: int = 0) -> None:
         self.n = n
         self._draw = draw
+        self._may_miss = ahead
+        self._ahead: set[Pairing] = set()  # handed out ahead, and not begun
         self._tournament = draw(n)
         self._views: dict[int, str] = {}
         self._failed: set[int] = set()
@@ -66,6 +71,11 @@ class GroupState:
     def done(self) -> bool:
         """True once every slot is known and nothing is left to play."""
         return self.known == self.n and self._tournament.done
+
+    @property
+    def unneeded(self) -> int:
+        """Judgments that belong to no match, or are still to come and do not yet."""
+        return sum(self._orphans.values()) + sum(map(len, self._judged.values()))
 
     def view(self, slot: int) -> str:
         """What the judge sees of an arrived member."""
@@ -122,15 +132,50 @@ class GroupState:
                     self._orphans[pairing] -= 1
                     self._playing[pairing].append(match)
                 else:
+                    self._ahead.discard(pairing)
                     self._playing[pairing].append(match)
                     playable.append(match)
         return playable
 
-    def wanted(self, pairing: Pairing) -> bool:
+    def ahead(self) -> list[Match]:
+        """Matches to be judged ahead (`rrm_reward._ahead`), each handed out once; the rest is forgotten."""
+        missing = {slot for slot in range(self.n) if not self._is_known(slot)}
+        before, self._ahead = self._ahead, set()
+        if not 0 < len(missing) <= self._may_miss:
+            return []
+        known = {pairing: list(judgments) for pairing, judgments in self._judged.items()}
+        for outcome in self._tournament.outcomes:
+            pairing = (self._views[outcome.i], self._views[outcome.j])
+            known.setdefault(pairing, []).append(Judgment(outcome.p, outcome.votes, len(outcome.votes)))
+
+        def find(match: Match) -> Outcome | None:
+            judgments = known.get((self._views[match.i], self._views[match.j]))
+            return _outcome(match, judgments.pop(0)) if judgments else None
+
+        tournament = self._drawn()
+        for slot in missing:
+            tournament.add(slot)
+        matches = []
+        for match in matches_ahead(tournament, missing, find):
+            pairing = (self._views[match.i], self._views[match.j])
+            if not self._playing[pairing] and not self._orphans[pairing]:
+                self._ahead.add(pairing)
+                if pairing not in before:
+                    matches.append(match)
+        return matches
+
+    def wanted(self, match: Match) -> bool:
         """Whether a match that was handed out is still to be judged; asked once, just before it begins.
 
         Between `ready` and a free judge a new draw may have dropped it; then it is forgotten and never recorded.
         """
+        pairing = (self._views[match.i], self._views[match.j])
+        if match.depth == NOT_YET:
+            if pairing not in self._ahead:
+                return False
+            self._ahead.remove(pairing)
+            self._orphans[pairing] += 1
+            return True
         if self._playing[pairing]:
             return True
         self._orphans[pairing] -= 1
@@ -163,14 +208,19 @@ class GroupState:
         for pairing, matches in self._playing.items():
             self._orphans[pairing] += len(matches)
         self._playing.clear()
-        self._tournament = self._draw(self.n)
+        self._tournament = self._drawn()
+
+    def _drawn(self) -> Tournament:
+        """A fresh draw that knows who has come and who failed."""
+        tournament = self._draw(self.n)
         for slot, view in self._views.items():
             if self._stands_for[view] == slot:
-                self._tournament.add(slot)
+                tournament.add(slot)
             else:
-                self._tournament.withdraw(slot)
+                tournament.withdraw(slot)
         for slot in self._failed:
-            self._tournament.withdraw(slot)
+            tournament.withdraw(slot)
+        return tournament
 
 
 def _outcome(match: Match, judgment: Judgment) -> Outcome:

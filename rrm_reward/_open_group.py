@@ -53,6 +53,7 @@ class Rules:
         seed: the one seed.
         timeout: seconds from a group's first match to its result at the latest, or None.
         position: learns the judge's position bias, or None.
+        ahead: members that may be missing while matches are played ahead of them; see `rrm_reward._ahead`.
     """
 
     draw: Draw
@@ -62,6 +63,7 @@ class Rules:
     seed: int
     timeout: float | None
     position: PositionBias | None = None
+    ahead: int = 0
 
 
 class OpenGroup:
@@ -96,7 +98,7 @@ class OpenGroup:
         # No reference to ourselves here: see `_close`.
         # What was believed at the opening, so that a tournament that is drawn again is the same one.
         known = () if rules.position is None else (rules.position.belief,)
-        self._state = GroupState(size, lambda n: rules.draw(n, seed, *known))
+        self._state = GroupState(size, lambda n: rules.draw(n, seed, *known), rules.ahead)
         loop = asyncio.get_running_loop()
         self._result: asyncio.Future[GroupResult] = loop.create_future()
         self._began = loop.time()
@@ -125,6 +127,7 @@ class OpenGroup:
             self._seeds[view] = derive_seed(self._seed, view)
             self._state.arrive(slot, view)
             self._advance()
+            self._look_ahead_soon()
 
     def withdraw(self, slot: int) -> None:
         """The member in this slot failed: its siblings go on without it.
@@ -135,6 +138,7 @@ class OpenGroup:
         if not self.closed:
             self._state.withdraw(slot)
             self._advance()
+            self._look_ahead_soon()
 
     def complete(self) -> None:
         """Whoever has not come by now will not; matches among the present are still played."""
@@ -156,9 +160,9 @@ class OpenGroup:
         """The two views that a match compares."""
         return self._state.view(match.i), self._state.view(match.j)
 
-    def wants(self, pairing: Pairing) -> bool:
+    def wants(self, match: Match) -> bool:
         """Whether a match that was asked for is still to be judged; asked once, just before it begins."""
-        return not self.closed and self._state.wanted(pairing)
+        return not self.closed and self._state.wanted(match)
 
     def seed(self, pairing: Pairing) -> int:
         """Of everything random in a comparison: follows from the one seed, the query and the two views."""
@@ -179,6 +183,7 @@ class OpenGroup:
                 self._notes["stored"] += 1
         self._state.record(pairing, judgment)
         self._advance()
+        self._look_ahead()
 
     def _advance(self) -> None:
         if matches := self._state.ready():
@@ -186,6 +191,15 @@ class OpenGroup:
             self._ask(self, matches)
         if self._state.done:
             self._close()
+
+    def _look_ahead_soon(self) -> None:
+        """When all have come that come in this moment: of a group that is whole nothing is played ahead."""
+        if self._rules.ahead:
+            asyncio.get_running_loop().call_soon(self._look_ahead)
+
+    def _look_ahead(self) -> None:
+        if self._rules.ahead and not self.closed and (matches := self._state.ahead()):
+            self._ask(self, matches)
 
     def _keep_time(self) -> None:
         """The first question is asked: from now on the deadline counts."""
@@ -227,6 +241,7 @@ class OpenGroup:
             position.update(state.n, outcomes)
         self._notes["duplicates"] += len(state.present) - len(set(standing) - {None})
         self._notes["failed"] += state.failed
+        self._notes["unneeded"] += state.unneeded
         return GroupResult(
             id=self.id,
             rewards=rewards,

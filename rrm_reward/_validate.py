@@ -66,6 +66,7 @@ def validate(config: RRMConfig) -> None:
         ("judge.store_limit", judge.store_limit, 1),
         ("judge.max_batch", judge.max_batch, 1),
         ("arena.concurrency", config.arena.concurrency, 1),
+        ("arena.ahead", config.arena.ahead, 0),
         ("assembler.max_groups", config.assembler.max_groups, 1),
         ("assembler.remember", config.assembler.remember, 0),
         ("position.drift", config.position.drift, 0.0),

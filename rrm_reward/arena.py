@@ -47,6 +47,8 @@ class Arena:
         group_timeout: seconds from a group's first match to its result at the latest; None: no limit but that of
             each request.
         position: learns the judge's position bias from every closed group, for the rating; None: nothing is learnt.
+        ahead: members of a group that may be missing while its bracket is played on as if they were to lose, where the
+            judge has room; costs calls. See `rrm_reward._ahead`.
         recorder: is told of every judgment and result; see `rrm_reward.record`.
         health: is told of them too, and warns; None takes one with the default thresholds.
 
@@ -67,13 +69,14 @@ class Arena:
         concurrency: int = 256,
         group_timeout: float | None = None,
         position: PositionBias | None = None,
+        ahead: int = 0,
         recorder: Recorder | None = None,
         health: Health | None = None,
     ) -> None:
         self.comparer = judge
         self.schedule = schedule
         self.metrics = ArenaMetrics()
-        self._rules = Rules(schedule, rating, reward, judge.view, seed, group_timeout, position)
+        self._rules = Rules(schedule, rating, reward, judge.view, seed, group_timeout, position, ahead)
         self._position = position
         self.health = health or Health()
         self.concurrency = max(concurrency, judge.width)
@@ -237,7 +240,7 @@ class Arena:
         while self._queue and self._in_flight + width <= self.concurrency:
             sequence, group, match = self._queue.pop()
             pairing = group.pairing(match)
-            if group.wants(pairing):
+            if group.wants(match):
                 self._in_flight += width
                 task = asyncio.get_running_loop().create_task(self._play(sequence, group, match, pairing))
                 self._tasks.add(task)

@@ -8,6 +8,7 @@ from rrm_reward._open_group import Draw
 from rrm_reward.arena import Arena
 from rrm_reward.assembler import Assembler
 from rrm_reward.config import LogConfig, PositionConfig, RatingConfig, RRMConfig, TournamentConfig
+from rrm_reward.errors import ConfigError
 from rrm_reward.health import Health
 from rrm_reward.judge import Backend, Judge
 from rrm_reward.rating import check_rating, make_rating, position_bias
@@ -15,6 +16,7 @@ from rrm_reward.record import RunLog
 from rrm_reward.reward import check_reward, make_reward
 from rrm_reward.scoring import Scorer, ScoringArena, check_scored_reward, make_judge
 from rrm_reward.tournament import (
+    SCHEDULES,
     Circumstances,
     Purse,
     Tournament,
@@ -37,6 +39,10 @@ def build_arena(config: RRMConfig, backend: Backend | None = None) -> Arena:
     """
     schedule, log = config.tournament, config.log
     check_schedule(schedule.name, schedule.options, schedule.budget)
+    if config.arena.ahead and not SCHEDULES[schedule.name].AHEAD:
+        waits = ", ".join(name for name, kind in SCHEDULES.items() if kind.AHEAD)
+        fix = f"{schedule.name} has nothing to play ahead; leave it at 0, or take {waits}"
+        raise ConfigError("arena.ahead", config.arena.ahead, fix)
     rating = config.rating.name or default_rating(schedule.name)
     check_rating(rating, config.rating.options, schedule=schedule.name)
     rate = make_rating(rating, seed=config.seed, options=config.rating.options)
@@ -65,6 +71,7 @@ def build_arena(config: RRMConfig, backend: Backend | None = None) -> Arena:
         seed=config.seed,
         concurrency=config.arena.concurrency,
         group_timeout=config.arena.group_timeout,
+        ahead=config.arena.ahead,
         position=position_bias(rating, config.rating.options, **asdict(config.position)),
         recorder=recorder,
         health=Health(config.health),

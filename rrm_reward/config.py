@@ -78,6 +78,11 @@ class ArenaConfig:
     """How much is asked at once, and how long it may take."""
 
     concurrency: int = _setting(256, "requests in flight over all judge replicas")
+    ahead: int = _setting(
+        0,
+        "members a group may still wait for while its bracket is played on as if they were to lose; costs calls "
+        "(docs/speed.md)",
+    )
     group_timeout: float | None = _setting(
         None, "seconds from a group's first match to its result at the latest"
     )

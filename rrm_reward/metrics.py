@@ -55,7 +55,7 @@ class ArenaMetrics:
         totals["groups"] += 1
         totals["members"] += len(result.rewards)
         totals["unknown_rewards"] += int(np.isnan(result.rewards).sum())
-        for name in ("duplicates", "failed", "expired"):
+        for name in ("duplicates", "failed", "expired", "unneeded"):
             totals[name] += result.notes.get(name, 0)
         self._seconds_groups += result.seconds
         known = result.rewards[~np.isnan(result.rewards)]
@@ -70,7 +70,7 @@ class ArenaMetrics:
         """
         names = (
             *("groups", "members", "comparisons", "calls", "missing", "late", "verdicts", "unknown_rewards"),
-            *("duplicates", "failed", "expired", "prompt_tokens", "completion_tokens"),
+            *("duplicates", "failed", "expired", "unneeded", "prompt_tokens", "completion_tokens"),
             *(f"no_verdict_{reason.value}" for reason in NoVerdict),
         )
         totals = self._totals

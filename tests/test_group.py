@@ -17,7 +17,7 @@ def play(state: GroupState, steps: list[tuple[str, int, str]], shuffle) -> list[
 
     def hand_out() -> None:
         for match in state.ready():
-            waiting.append((state.view(match.i), state.view(match.j)))
+            waiting.append(match)
 
     while steps or waiting:
         if steps and (not waiting or shuffle.random() < 0.5):
@@ -25,8 +25,9 @@ def play(state: GroupState, steps: list[tuple[str, int, str]], shuffle) -> list[
             state.arrive(slot, view) if what == "arrive" else state.withdraw(slot)
             hand_out()
         else:
-            pairing = waiting.pop(shuffle.randrange(len(waiting)))
-            if state.wanted(pairing):
+            match = waiting.pop(shuffle.randrange(len(waiting)))
+            if state.wanted(match):
+                pairing = (state.view(match.i), state.view(match.j))
                 asked.append(pairing)
                 share = share_of(*pairing)
                 state.record(pairing, Judgment(None if share > 0.9 else float(share < 0.45), (), 1))
@@ -61,13 +62,14 @@ def test_arrival_order_changes_no_outcome_also_with_twins_and_failures(
 
 
 def play_on(state: GroupState, matches, shuffle) -> None:
-    waiting = [(state.view(match.i), state.view(match.j)) for match in matches]
+    waiting = list(matches)
     while waiting:
-        pairing = waiting.pop(shuffle.randrange(len(waiting)))
-        assert state.wanted(pairing)
+        match = waiting.pop(shuffle.randrange(len(waiting)))
+        assert state.wanted(match)
+        pairing = (state.view(match.i), state.view(match.j))
         share = share_of(*pairing)
         state.record(pairing, Judgment(None if share > 0.9 else float(share < 0.45), (), 1))
-        waiting += [(state.view(match.i), state.view(match.j)) for match in state.ready()]
+        waiting += state.ready()
 
 
 def test_a_lower_twin_that_comes_late_costs_no_second_call_in_a_round_robin():
@@ -78,7 +80,7 @@ def test_a_lower_twin_that_comes_late_costs_no_second_call_in_a_round_robin():
         for match in state.ready():
             pairing = (state.view(match.i), state.view(match.j))
             asked.append(frozenset(pairing))
-            assert state.wanted(pairing)
+            assert state.wanted(match)
             state.record(pairing, Judgment(1.0, (), 1))
     assert state.done
     assert len(state.outcomes()) == 1
@@ -96,10 +98,10 @@ def test_a_queued_match_that_a_new_draw_dropped_is_not_played():
     if (
         again is None
     ):  # the new draw asks for the same two texts in the same order: the queued match serves it
-        assert state.wanted(pairing)
+        assert state.wanted(match)
     else:
         assert (state.view(again.i), state.view(again.j)) == pairing[::-1]
-        assert not state.wanted(pairing)
+        assert not state.wanted(match)
 
 
 def test_a_group_is_done_when_every_slot_is_known():

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 
+import numpy as np
 import pytest
 
 from rrm_reward import cli
@@ -21,16 +22,22 @@ from tests.test_rank_faults import wait_for, write_groups
 CONCURRENCY = 8
 GROUPS, SIZE = 24, 5
 REQUESTS = GROUPS * SIZE * (SIZE - 1) // 2
+BUDGET = 8
+ADAPTIVE = ("--tournament", "adaptive", f"tournament.budget={BUDGET}")
+ALONE = ("position.learn=false",)
+"""No group depends on another."""
 
 
 class Runs:
     """Starts `rank` against one judge again and again, and knows what the judge answered and the store holds."""
 
-    def __init__(self, judge, folder):
+    def __init__(self, judge, folder, settings=ALONE):
         self.judge = judge
+        self.settings = settings
         self.groups, self.output = folder / "in.jsonl", folder / "out.jsonl"
         write_groups(self.groups, GROUPS, SIZE)
         self.answered = []
+        self.lost = 0  # answers that a kill overtook on their way to the store
         self._messages = {}
         self._kill_at = None
         self._pid = None
@@ -52,7 +59,7 @@ class Runs:
         before = len(self.answered)
         self._kill_at = None if kill_after is None else before + kill_after
         command = [sys.executable, "-m", "rrm_reward.cli", "rank", self.groups, "--judge", self.judge.url]
-        command += ["--model", self.judge.model, "--output", self.output, "--resume", "position.learn=false"]
+        command += ["--model", self.judge.model, "--output", self.output, "--resume", *self.settings]
         process = subprocess.Popen([*map(str, command), "--concurrency", str(CONCURRENCY)])
         self._pid = process.pid
         self._started.set()
@@ -71,18 +78,14 @@ class Runs:
         return set(found)
 
 
-def kill_and_resume(tmp_path, kills, seed):
+def kill_and_resume(tmp_path, kills, seed, settings=ALONE, requests=REQUESTS):
+    """Kills a run as often, and ends it; nothing that was committed is asked again. Returns all that happened."""
     rng = random.Random(seed)
-    with running_judge(latency=0.003, latency_sigma=1.0) as judge:
-        reference = tmp_path / "reference.jsonl"
-        runs = Runs(judge, tmp_path)
-        judge.answered_hook = None
-        asked = ["rank", str(runs.groups), "--judge", judge.url, "--model", judge.model]
-        assert cli.main([*asked, "--output", str(reference), "position.learn=false"]) == 0
-        judge.answered_hook = runs._hook
-        durable, lost_in_all = set(), 0
+    with running_judge(latency=0.003, latency_sigma=1.0, bias=0.2) as judge:
+        runs = Runs(judge, tmp_path, settings)
+        durable = set()
         for kill in range(kills):
-            after = rng.randint(1, (REQUESTS - 40) // kills)
+            after = rng.randint(1, (requests - 40) // kills)
             answered, code = runs.run(kill_after=after)
             assert code == -signal.SIGKILL, f"kill {kill}"
             assert len(answered) >= after
@@ -92,23 +95,55 @@ def kill_and_resume(tmp_path, kills, seed):
             # What the client had not committed yet was in flight for it: no more than its limit of requests.
             lost = set(answered) - durable
             assert len(lost) <= CONCURRENCY, f"kill {kill}"
-            lost_in_all += len(lost)
+            runs.lost += len(lost)
         answered, code = runs.run()
         assert code == 0
         assert not durable & set(answered)
-        assert len(set(runs.answered)) == REQUESTS
-        assert len(runs.answered) == REQUESTS + lost_in_all
+        assert len(runs.answered) <= len(set(runs.answered)) + runs.lost
+        judge.answered_hook = None
+        reference = tmp_path / "reference.jsonl"
+        asked = ["rank", str(runs.groups), "--judge", judge.url, "--model", judge.model]
+        assert cli.main([*asked, "--output", str(reference), *settings]) == 0
+    return runs, reference
+
+
+def is_as_if_nothing_had_happened(runs, reference, requests):
+    assert len(set(runs.answered)) == requests
+    assert len(runs.answered) == requests + runs.lost
     assert runs.output.read_bytes() == reference.read_bytes()
 
 
 def test_a_run_that_is_killed_pays_for_no_verdict_twice(tmp_path):
-    kill_and_resume(tmp_path, kills=1, seed=0)
+    is_as_if_nothing_had_happened(*kill_and_resume(tmp_path, kills=1, seed=0), REQUESTS)
 
 
 @pytest.mark.trainer
 def test_a_run_that_is_killed_at_20_random_points_pays_for_no_verdict_twice(tmp_path):
     """Not a trainer, but 21 processes."""
-    kill_and_resume(tmp_path, kills=20, seed=1)
+    is_as_if_nothing_had_happened(*kill_and_resume(tmp_path, kills=20, seed=1), REQUESTS)
+
+
+@pytest.mark.trainer
+def test_adaptive_goes_on_where_it_was_if_no_group_depends_on_another(tmp_path):
+    """Which matches it chooses follows from those before: they come out of the store, and the choice is the same."""
+    settings = (*ADAPTIVE, "tournament.options={share: false, settled: 0}", *ALONE)
+    ended = kill_and_resume(tmp_path, 5, 2, settings, GROUPS * BUDGET)
+    is_as_if_nothing_had_happened(*ended, GROUPS * BUDGET)
+
+
+def test_adaptive_with_a_learnt_position_bias_pays_for_no_verdict_twice(tmp_path):
+    """What a kill loses of the bias (5 s at most) may change which matches are chosen: ratings may differ a little."""
+    runs, reference = kill_and_resume(tmp_path, 2, 3, ADAPTIVE, GROUPS * BUDGET)
+    rows, others = (
+        [json.loads(line) for line in path.read_text().splitlines()] for path in (runs.output, reference)
+    )
+    assert [row["id"] for row in rows] == [row["id"] for row in others]
+    assert sum(row["comparisons"] for row in rows) <= GROUPS * BUDGET
+    assert all(row["missing"] == 0 for row in rows)
+    ours, theirs = ([value for row in some for value in row["rewards"]] for some in (rows, others))
+    assert np.corrcoef(ours, theirs)[0, 1] > 0.9
+    learnt = json.loads(runs.output.with_name("out.jsonl.position.json").read_text())
+    assert learnt["mean"] > learnt["deviation"] > 0, "the judge prefers Assistant 1, and the run knows it"
 
 
 def test_a_finished_run_asks_for_nothing_under_another_schedule_and_rating(tmp_path):

@@ -2,7 +2,8 @@
 
 Numbers that are unknown are null. ``rewards``, ``ratings``, ``stderr`` (numbers by slot), ``standing`` (by slot: the
 slot that stands for all members that look the same, null for one that never came), ``notes`` and ``position`` (mean and
-deviation) are JSON. Texts of the judge are zlib-compressed blobs, or plain text with ``log.compress=false``.
+deviation) are JSON. A match is ``late`` if its group was closed before, or did not need it in the end. Texts of
+the judge are zlib-compressed blobs, or plain text with ``log.compress=false``.
 """
 
 from __future__ import annotations

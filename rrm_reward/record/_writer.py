@@ -91,6 +91,8 @@ class RunLog:
     def closed(self, sequence: int, result: GroupResult) -> None:
         """See `Recorder.closed`."""
         judged = self._judged.pop(sequence, 0)
+        if result.notes.get("unneeded"):
+            judged = len(result.outcomes)
         self._put((sequence, self._closed_rows, (sequence, result, judged, time.time())))
         self._lost.discard(sequence)
 
@@ -208,6 +210,7 @@ class RunLog:
     def _closed_rows(self, sequence: int, result: GroupResult, judged: int, now: float) -> _Rows:
         position = result.position and json.dumps([result.position.mean, result.position.deviation])
         return [
+            *(self._needed_rows(sequence, result) if result.notes.get("unneeded") else ()),
             (
                 "UPDATE groups SET closed = ?, judged = ?, rewards = ?, ratings = ?, stderr = ?, standing = ?, "
                 "position = ?, notes = ?, seconds = ? WHERE run = ? AND sequence = ?",
@@ -216,8 +219,29 @@ class RunLog:
                     *(_json(result.ratings.stderr), json.dumps(result.standing), position),
                     *(json.dumps(dict(result.notes)), result.seconds, self._run, sequence),
                 ),
-            )
+            ),
         ]
+
+    def _needed_rows(self, sequence: int, result: GroupResult) -> _Rows:
+        """Of a group of which more was judged than its outcomes tell: those that no outcome tells of count as late."""
+        group = (self._run, sequence)
+        rows: _Rows = [("UPDATE matches SET late = 1 WHERE run = ? AND sequence = ?", group)]
+        for outcome in result.outcomes:
+            # They were played by whoever stood for the two at that time.
+            i, j = (_who(result.standing, slot) for slot in (outcome.i, outcome.j))
+            rows.append(
+                (
+                    "UPDATE matches SET late = 0, round = ? WHERE key = (SELECT min(key) FROM matches WHERE run = ? "
+                    "AND sequence = ? AND late AND p IS ? AND i IN (SELECT value FROM json_each(?)) AND "
+                    "j IN (SELECT value FROM json_each(?)))",
+                    (outcome.round, *group, outcome.p, json.dumps(i), json.dumps(j)),
+                )
+            )
+        return rows
+
+
+def _who(standing: Sequence[int | None], slot: int) -> list[int]:
+    return [k for k, stands in enumerate(standing) if stands == slot]
 
 
 def _plain(value: object) -> object:

@@ -15,8 +15,8 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
 COUNTERS = re.compile(
-    "groups|members|comparisons|calls|missing|late|verdicts|unknown_rewards|duplicates|failed|expired|prompt_tokens"
-    "|completion_tokens|cut|reasks|no_verdict_.*|assembler_.*|desk_.*|openrlhf_.*"
+    "groups|members|comparisons|calls|missing|late|verdicts|unknown_rewards|duplicates|failed|expired|unneeded"
+    "|prompt_tokens|completion_tokens|cut|reasks|no_verdict_.*|assembler_.*|desk_.*|openrlhf_.*"
 )
 """Names of a snapshot that only grow; all others are gauges."""
 

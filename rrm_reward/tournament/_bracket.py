@@ -97,6 +97,7 @@ def places(n: int) -> list[Source]:
 class BracketSchedule(Schedule):
     """Plays a plan; the seed decides which response stands at which place."""
 
+    AHEAD = True
     _UNDECIDED: ClassVar[str]
     """Where the one goes whom a coin has put out: ``out`` (nowhere) or ``loser`` (as a loser would)."""
 

@@ -35,6 +35,7 @@ class Schedule(ABC):
     Attributes:
         OPTIONS: what a user may set in ``tournament.options``.
         RATING: name of the rating that suits the schedule.
+        AHEAD: whether its matches wait for winners of earlier ones, so that some can be played ahead (``arena.ahead``).
         CIRCUMSTANCES: whether it takes ``circumstances``; see `Circumstances`.
         n: number of slots.
         planned: matches that are played at most.
@@ -42,6 +43,7 @@ class Schedule(ABC):
 
     OPTIONS: ClassVar[Mapping[str, Option]] = {}
     RATING: ClassVar[str]
+    AHEAD: ClassVar[bool] = False
     CIRCUMSTANCES: ClassVar[bool] = False
 
     def __init__(self, n: int, seed: int) -> None:
