@@ -20,7 +20,7 @@ test-fast: .venv/.ready .venv-verl08/.ready .venv-openrlhf/.ready
 	.venv/bin/python -m pytest -q -n 2 -m "not trainer" --timeout 300
 
 test-trainers: .venv/.ready .venv-verl08/.ready .venv-openrlhf/.ready
-	.venv/bin/python -m pytest -q -m trainer --timeout 900
+	.venv/bin/python -m pytest -q -n 2 --dist loadgroup -m trainer --timeout 900 --durations 12
 
 lint: .venv/.ready
 	.venv/bin/ruff check .

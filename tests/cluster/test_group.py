@@ -17,7 +17,11 @@ from rrm_reward.errors import ConfigError
 from rrm_reward.judge import BackendError, Judge, Sampling
 from tests.support.waiting import until
 
-pytestmark = [pytest.mark.trainer, pytest.mark.usefixtures("cluster")]
+pytestmark = [
+    pytest.mark.trainer,
+    pytest.mark.xdist_group("fake cluster"),
+    pytest.mark.usefixtures("cluster"),
+]
 
 PATIENT = 120.0
 """Seconds that something may take on a busy machine."""

@@ -27,7 +27,7 @@ from rrm_reward.judge._forcing import WITHIN_THOUGHT
 from rrm_reward.judge._transformers import TransformersBackend
 from rrm_reward.types import NoVerdict
 
-pytestmark = pytest.mark.trainer
+pytestmark = [pytest.mark.trainer, pytest.mark.xdist_group("vLLM server")]
 
 ROOT = Path(__file__).parents[2]
 PYTHON = ROOT / ".venv-openrlhf" / "bin" / "python"

@@ -38,7 +38,7 @@ def test_a_line_of_progress_comes_while_the_judge_is_measured(
     assert capsys.readouterr().out.count("measuring the judge") > 2
 
 
-@pytest.mark.trainer
+@pytest.mark.trainer(minutes=3)
 def test_the_demo_teaches_a_policy_to_sort_without_an_answer(tmp_path: Path) -> None:
     """`make demo`, whole: verl, the reward manager, the small RRM, the summary and the plot."""
     out = tmp_path / "demo"

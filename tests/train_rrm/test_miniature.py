@@ -12,7 +12,7 @@ import pytest
 from recipes.train_rrm.miniature import Setting
 
 
-@pytest.mark.trainer
+@pytest.mark.trainer(minutes=3)
 def test_verl_trains_an_rrm_from_verdicts_alone(tmp_path: Path) -> None:
     """`python -m recipes.train_rrm.miniature`: sampled accuracy on held-out pairs from below .7 to above .85."""
     out = tmp_path / "run"

@@ -21,7 +21,7 @@ from tests.verl.test_trainer_runs import (
     assert_whole_groups,
 )
 
-pytestmark = pytest.mark.trainer
+pytestmark = pytest.mark.trainer(minutes=1)
 
 
 def finished_run(folder: Path, assets: Assets, module: str, *overrides: str) -> TrainerRun:
