@@ -5,6 +5,9 @@ import os
 import pytest
 from hypothesis import settings
 
+# Ray's own 30 s for its daemons to start are not enough on a loaded machine; read when Ray is imported.
+os.environ.setdefault("RAY_raylet_start_wait_time_s", "300")
+
 # A loaded machine is slow, which says nothing about the code; and CI looks at the same examples every time.
 settings.register_profile("here", deadline=None)
 settings.register_profile("ci", deadline=None, derandomize=True)

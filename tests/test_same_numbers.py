@@ -2,6 +2,7 @@
 
 ``recorded/same_numbers.json`` holds groups, and for each ordered pair of responses the verdict, 0 for none: a judge
 without any order in its mind, so that a wrong pair, order or seed anywhere shows. `rank` is what all are held against.
+OpenRLHF's executor is held against it in its own environment, by ``openrlhf/contract/contract_same_numbers.py``.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import asyncio
 import json
 import math
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -54,8 +56,9 @@ class RecordedJudge(LoopbackJudge):
         return super()._render(prompt, verdicts, fault if all(verdicts) else "no_verdict", **further)
 
 
-@pytest.fixture(scope="module")
-def judge() -> Iterator[RecordedJudge]:
+@contextmanager
+def recorded_judge() -> Iterator[RecordedJudge]:
+    """Serves the recorded verdicts."""
     table = {
         (a, b): group["verdicts"][i][j]
         for group in RECORDED
@@ -67,19 +70,17 @@ def judge() -> Iterator[RecordedJudge]:
         yield judge
 
 
-@pytest.fixture(params=SETTINGS)
-def settings(request: pytest.FixtureRequest, judge: RecordedJudge) -> dict[str, Any]:
-    """The tree ``rrm``. Nothing is learnt over groups, whose order no trainer fixes."""
-    chosen = SETTINGS[request.param]
-    asked = {"urls": [judge.url], "model": "RRM-7B", "reasks": 0, **chosen.get("judge", {})}
-    return {"seed": 3, "position": {"learn": False}, **chosen, "judge": asked}
+def chosen(name: str, judge: RecordedJudge) -> dict[str, Any]:
+    """The tree ``rrm`` of these `SETTINGS`. Nothing is learnt over groups, whose order no trainer fixes."""
+    tree = SETTINGS[name]
+    asked = {"urls": [judge.url], "model": "RRM-7B", "reasks": 0, **tree.get("judge", {})}
+    return {"seed": 3, "position": {"learn": False}, **tree, "judge": asked}
 
 
-@pytest.fixture
-def expected(settings: dict[str, Any], tmp_path: Path) -> Rewards:
+def rank(settings: dict[str, Any], folder: Path) -> Rewards:
     """What ``rrm-reward rank`` writes."""
-    groups, output = tmp_path / "groups.jsonl", tmp_path / "rewards.jsonl"
-    config = tmp_path / "rrm.yaml"
+    groups, output = folder / "groups.jsonl", folder / "rewards.jsonl"
+    config = folder / "rrm.yaml"
     config.write_text(json.dumps(settings))  # JSON is YAML
     groups.write_text(
         "".join(
@@ -89,6 +90,22 @@ def expected(settings: dict[str, Any], tmp_path: Path) -> Rewards:
     )
     assert cli.main(["rank", str(groups), "--config", str(config), "--output", str(output)]) == 0
     return [json.loads(line)["rewards"] for line in output.read_text().splitlines()]
+
+
+@pytest.fixture(scope="module")
+def judge() -> Iterator[RecordedJudge]:
+    with recorded_judge() as judge:
+        yield judge
+
+
+@pytest.fixture(params=SETTINGS)
+def settings(request: pytest.FixtureRequest, judge: RecordedJudge) -> dict[str, Any]:
+    return chosen(request.param, judge)
+
+
+@pytest.fixture
+def expected(settings: dict[str, Any], tmp_path: Path) -> Rewards:
+    return rank(settings, tmp_path)
 
 
 def bits(rewards: Rewards) -> list[list[str | None]]:
@@ -243,11 +260,3 @@ async def over_http(settings: dict[str, Any], whole: bool) -> dict[int, list[flo
 def test_http_gives_the_numbers_of_rank(settings: dict[str, Any], expected: Rewards, whole: bool) -> None:
     for number, rewards in asyncio.run(over_http(settings, whole)).items():
         assert bits([rewards]) == bits([expected[number]])
-
-
-@pytest.mark.parametrize("settings", ["knockout, random orders"], indirect=True)  # a process each: once
-def test_openrlhf_s_executor_gives_the_numbers_of_rank(settings: dict[str, Any], expected: Rewards) -> None:
-    from tests.openrlhf.through_executor import rewards_through_openrlhf
-
-    groups = [(group["query"], group["responses"]) for group in RECORDED]
-    assert bits(rewards_through_openrlhf(settings, groups)) == bits(expected)

@@ -34,7 +34,8 @@ CHECKPOINTS = Path(__file__).parent / "checkpoints"
 STEPS = 40
 TICK_SECONDS = 5.0
 VALIDATION_SAMPLES = 2
-"""Of each held-out prompt. verl's own cost of a sample is what limits it, not the model's."""
+"""Of each held-out prompt, as rows of their own: of several samples of one row verl draws a thousand bootstraps for
+every number that is reported, which takes half a second a row."""
 
 JUDGES = {
     "rrm": (CHECKPOINTS / "rrm", "the RRM: the base after GRPO on verdicts (+1 right, -1 wrong)"),
@@ -102,7 +103,7 @@ def rrm_overrides(setting: Setting, out: Path) -> list[str]:
         "reward.custom_reward_function.name=compute_score",
         "actor_rollout_ref.rollout.val_kwargs.do_sample=True",
         "actor_rollout_ref.rollout.val_kwargs.temperature=1.0",
-        f"actor_rollout_ref.rollout.val_kwargs.n={VALIDATION_SAMPLES}",
+        f"data.val_files=[{','.join([str(out / 'data' / 'val.parquet')] * VALIDATION_SAMPLES)}]",
     ]
 
 
@@ -152,22 +153,31 @@ def training_accuracy(samples: Path) -> dict[int, float]:
     return {step: sum(answers) / len(answers) for step, answers in sorted(right.items())}
 
 
-def judge_accuracy(setting: Setting, clock: Clock) -> dict[str, float]:
-    """Of this run's judge, on held-out pairs and on the base policy's own mistakes, as evaluate.py measures it."""
-    folder, _ = JUDGES[setting.judge]
-    command = [sys.executable, "-m", "recipes.miniature.evaluate", "--judge", str(folder)]
-    command += ["--policy", str(CHECKPOINTS / "base")]
+def printed_by(command: list[str], doing: str, clock: Clock) -> str:
+    """The output of a program; every `TICK_SECONDS` of waiting a line says what it is doing.
+
+    Raises:
+        SystemExit: it failed; says what it complained of.
+    """
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     while True:
-        clock.say("measuring the judge")
+        clock.say(doing)
         try:
             printed, complaints = process.communicate(timeout=TICK_SECONDS)
             break
         except subprocess.TimeoutExpired:
             continue
     if process.returncode:
-        raise SystemExit(f"{complaints}\nthe judge could not be measured: {' '.join(command)}")
-    scores = json.loads(printed)
+        raise SystemExit(f"{complaints}\n{doing} failed: {' '.join(command)}")
+    return printed
+
+
+def judge_accuracy(setting: Setting, clock: Clock) -> dict[str, float]:
+    """Of this run's judge, on held-out pairs and on the base policy's own mistakes, as evaluate.py measures it."""
+    folder, _ = JUDGES[setting.judge]
+    command = [sys.executable, "-m", "recipes.miniature.evaluate", "--judge", str(folder)]
+    command += ["--policy", str(CHECKPOINTS / "base")]
+    scores = json.loads(printed_by(command, "measuring the judge", clock))
     return {
         "made_up_mistakes": scores["judge"]["accuracy"]["mean"],
         "policy_mistakes": scores["judge_on_policy_mistakes"]["accuracy"]["mean"],

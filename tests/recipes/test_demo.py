@@ -13,7 +13,7 @@ import pyarrow.parquet
 import pytest
 
 from recipes.miniature import demo
-from recipes.miniature.demo import Clock, Setting, clear
+from recipes.miniature.demo import Clock, clear, printed_by
 
 
 def test_an_earlier_run_makes_room_and_nothing_else_is_ever_deleted(tmp_path: Path) -> None:
@@ -32,10 +32,15 @@ def test_an_earlier_run_makes_room_and_nothing_else_is_ever_deleted(tmp_path: Pa
 def test_a_line_of_progress_comes_while_the_judge_is_measured(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(demo, "TICK_SECONDS", 0.5)
-    scores = demo.judge_accuracy(Setting(seed=0, judge="rrm"), Clock())
-    assert scores["made_up_mistakes"] > 0.8
+    monkeypatch.setattr(demo, "TICK_SECONDS", 0.02)
+    slow = [sys.executable, "-c", "import time; time.sleep(0.5); print(17)"]
+    assert printed_by(slow, "measuring the judge", Clock()) == "17\n"
     assert capsys.readouterr().out.count("measuring the judge") > 2
+
+
+def test_a_judge_that_cannot_be_measured_says_why(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match=r"ZeroDivisionError[\s\S]*measuring the judge failed"):
+        printed_by([sys.executable, "-c", "1 / 0"], "measuring the judge", Clock())
 
 
 @pytest.mark.trainer(minutes=3)
@@ -66,6 +71,7 @@ def test_the_demo_teaches_a_policy_to_sort_without_an_answer(tmp_path: Path) -> 
     assert sum(summary["seconds"][stage] for stage in ("start", "training", "evaluation")) > 0
     assert (out / "curve.png").read_bytes().startswith(b"\x89PNG")
     assert all(row["reward_model"]["ground_truth"] == "" for row in rows(out / "data" / "train.parquet"))
+    assert "measuring the judge" in "".join(lines)
     assert "without ever seeing an answer" in "".join(lines)
 
 

@@ -140,11 +140,12 @@ def test_a_batch_that_knows_nothing_logs_nothing() -> None:
 
 
 def test_the_miniature_asks_the_judges_own_prompt_and_holds_out_whole_multisets(tmp_path) -> None:
-    train, val = miniature.write_pairs(tmp_path, Setting(seed=3))
+    setting = Setting(seed=3, steps=4, held_out=40)
+    train, val = miniature.write_pairs(tmp_path, setting)
     rows = pyarrow.parquet.read_table(train).to_pylist()
     held_out = pyarrow.parquet.read_table(val).to_pylist()
-    assert len(rows) == Setting().steps * Setting().pairs
-    assert len(held_out) == Setting().held_out
+    assert len(rows) == setting.steps * setting.pairs
+    assert len(held_out) == setting.held_out
     answers = []
     for split in (rows, held_out):
         found = set()

@@ -21,7 +21,7 @@ def judge_process() -> Iterator[JudgeProcess]:
         yield judge
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def verl08() -> Path:
     """The interpreter of the environment that holds verl 0.8 (`make .venv-verl08/.ready`)."""
     from recipes.miniature.verl_cpu.launch import ROOT

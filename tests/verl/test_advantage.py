@@ -2,11 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
@@ -97,26 +92,3 @@ def test_scale_and_estimator_must_belong_together(changes: dict[str, str], key: 
 )
 def test_estimators_that_divide_by_nothing_take_decided_rewards(changes: dict[str, object]) -> None:
     assert read_settings(verl_config(rrm__reward__scale="decided", **changes)).rrm.reward.scale == "decided"
-
-
-def test_verl_08_registers_it_by_the_environment_variable(verl08: Path) -> None:
-    code = (
-        "import verl, torch, numpy as np\n"
-        "from verl.trainer.ppo.core_algos import get_adv_estimator_fn\n"
-        "fn = get_adv_estimator_fn('rrm')\n"
-        "a, _ = fn(token_level_rewards=torch.tensor([[1.], [3.]]), response_mask=torch.ones(2, 1),"
-        " index=np.array(['u', 'u'], dtype=object), config=None)\n"
-        "print(a.tolist())\n"
-    )
-    for python in (verl08, Path(sys.executable)):
-        run = subprocess.run(
-            [str(python), "-c", code],
-            env={
-                **os.environ,
-                "VERL_USE_EXTERNAL_MODULES": "rrm_reward.integrations.verl.advantage",
-            },
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        assert run.stdout.strip().endswith("[[-1.0], [1.0]]"), run.stderr[-2000:]

@@ -1,8 +1,7 @@
-"""The recipes compose with verl's own config, of both versions, and pass every check that needs no GPU."""
+"""The recipes compose with verl's own config and pass every check that needs no GPU (0.8: `test_verl_08`)."""
 
 from __future__ import annotations
 
-import json
 import re
 import subprocess
 from collections.abc import Callable
@@ -14,58 +13,17 @@ from omegaconf import DictConfig, OmegaConf
 from recipes.miniature.verl_cpu.launch import ROOT
 from rrm_reward.integrations.verl.check import check_config, compose_config, main
 from tests.support.running_judge import running_judge
+from tests.verl.composing import RECIPES, VARIANTS, compose_and_check
 from tests.verl.runs import REWARD_MANAGER
-
-RECIPES = ROOT / "recipes/verl"
-VARIANTS = {
-    (): ["Reward-Reasoning/RRM-7B", "round_robin", "elo", 8],
-    ("rrm/judge=rrm_32b",): ["Reward-Reasoning/RRM-32B", "round_robin", "elo", 8],
-    ("rrm/schedule=knockout",): ["Reward-Reasoning/RRM-7B", "knockout", "placement", 8],
-    ("rrm/judge=rrm_32b", "rrm/schedule=knockout"): ["Reward-Reasoning/RRM-32B", "knockout", "placement", 8],
-    ("actor_rollout_ref.rollout.n=16",): ["Reward-Reasoning/RRM-7B", "round_robin", "elo", 16],
-}
-
-
-def compose_and_check(folder: str, variants: list[list[str]]) -> list[list[object]]:
-    """Model, schedule, rating and group size of every variant, after verl's checks of a whole config and ours.
-
-    verl runs its checks in the trainer's first second, before any GPU is looked for.
-    """
-    from verl.experimental.reward_loop.reward_loop import migrate_legacy_reward_impl
-    from verl.trainer.ppo.utils import need_critic, need_reference_policy
-    from verl.utils.config import validate_config
-
-    found: list[list[object]] = []
-    for overrides in variants:
-        config = compose_config(Path(folder), "webinstruct_rrm", overrides)
-        if "reward_model" in config:
-            config = migrate_legacy_reward_impl(config)
-        validate_config(config, need_reference_policy(config), need_critic(config))
-        settings = check_config(config)
-        rrm = settings.rrm
-        found.append([rrm.judge.model, rrm.tournament.name, rrm.rating.name, settings.rollouts])
-    return found
 
 
 def test_every_variant_passes_the_checks_of_verl_09() -> None:
-    variants = [list(overrides) for overrides in VARIANTS]
-    assert compose_and_check(str(RECIPES), variants) == list(VARIANTS.values())
+    for overrides, expected in VARIANTS.items():
+        assert compose_and_check(RECIPES, overrides) == expected
 
 
 def test_the_agent_loop_route_passes_them_too() -> None:
-    assert compose_and_check(str(RECIPES), [["route=agent_loop"]]) == [VARIANTS[()]]
-
-
-def test_every_variant_passes_the_checks_of_verl_08(verl08: Path) -> None:
-    code = (
-        "import json, sys; from tests.verl.test_recipes import compose_and_check; "
-        "print(json.dumps(compose_and_check(sys.argv[1], json.loads(sys.argv[2]))))"
-    )
-    variants = json.dumps([list(overrides) for overrides in VARIANTS])
-    command = [verl08, "-c", code, RECIPES, variants]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False)
-    assert done.returncode == 0, done.stderr[-3000:]
-    assert json.loads(done.stdout.splitlines()[-1]) == list(VARIANTS.values())
+    assert compose_and_check(RECIPES, ["route=agent_loop"]) == VARIANTS[()]
 
 
 @pytest.mark.parametrize("page", ["README.md", "docs/verl.md"])

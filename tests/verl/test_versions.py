@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -43,11 +42,3 @@ def test_a_changed_private_method_is_named_with_the_way_around_it() -> None:
 
     with pytest.raises(ImportError, match=r"Changed\._run_prompt.*use the reward manager"):
         check_signatures(Changed)
-
-
-def test_the_agent_loop_manager_says_on_verl_08_to_use_the_reward_manager(verl08: Path) -> None:
-    code = "import rrm_reward.integrations.verl.agent_loop"
-    done = subprocess.run([verl08, "-c", code], capture_output=True, text=True, check=False)
-    assert done.returncode == 1
-    assert "needs verl 0.9, and this is 0.8.0" in done.stderr
-    assert "use the reward manager" in done.stderr
