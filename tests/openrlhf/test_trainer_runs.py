@@ -1,8 +1,7 @@
 """The unmodified ``openrlhf.cli.train_ppo_ray`` from start to end, rewarded by this package.
 
 A random policy babbles on vLLM's CPU build, a loopback judge prefers some babble to other, and DeepSpeed trains on it.
-In the first step the judge is sound, from then on a tenth of its calls fail: both in one run, for a run is a minute of
-starting. Every promise is read from what OpenRLHF logged and from what the executor wrote down.
+Every promise is read from what OpenRLHF logged and from what the executor wrote down.
 """
 
 from __future__ import annotations
@@ -20,8 +19,7 @@ pytestmark = pytest.mark.trainer(minutes=2)
 
 STEPS = 2
 EVALUATION_ROWS, EVALUATION_ROLLOUTS = 2, 3
-SOUND_CALLS = PROMPTS_A_STEP * ROLLOUTS * (ROLLOUTS - 1) // 2
-"""Of the first step: every pair of each group once."""
+FAILING = pytest.mark.parametrize("failing", [0.0, 0.1], ids=["sound_judge", "tenth_call_fails"])
 
 
 @pytest.fixture(scope="module")
@@ -63,20 +61,19 @@ def assert_whole_groups(run: Run) -> None:
     assert "User: What is 2 plus 3?\n\nAssistant: 5\n\nUser: And plus 4?" in asked
 
 
-def failing_judge() -> JudgeProcess:
-    """Sound in the first step; afterwards a tenth of its calls fail."""
-    return JudgeProcess("--http-500", "0.1", "--after", str(SOUND_CALLS))
+def assert_the_judge_failed(run: Run, share: float) -> None:
+    """Comparisons are missing if calls failed, and only then."""
+    steps = run.steps()
+    if share:
+        # which of the judge's calls fail is fixed by its seed, and some of the first are among them
+        assert any(step["rrm_missing"] > 0 for step in steps)
+    else:
+        assert all(step["rrm_known"] == 1 and step["rrm_missing"] == 0 for step in steps)
 
 
-def assert_comparisons_are_missing_where_calls_failed_and_only_there(run: Run) -> None:
-    sound, *failing = run.steps()
-    assert (sound["rrm_known"], sound["rrm_missing"]) == (1, 0)
-    # which of the judge's calls fail is fixed by its seed: 7 of the 24 after the sound ones
-    assert all(step["rrm_missing"] > 0 for step in failing)
-
-
-def test_synchronous_with_evaluation_against_references_and_a_judge_that_fails(
-    tmp_path: Path, assets: Assets
+@FAILING
+def test_synchronous_with_evaluation_against_references(
+    tmp_path: Path, assets: Assets, failing: float
 ) -> None:
     evaluation = [
         f"--eval.dataset={assets.evaluation}",
@@ -84,11 +81,11 @@ def test_synchronous_with_evaluation_against_references_and_a_judge_that_fails(
         f"--eval.steps={STEPS}",
         "--data.label_key=label",
     ]
-    with failing_judge() as judge:
+    with JudgeProcess("--http-500", str(failing)) as judge:
         run = train(tmp_path, assets, judge.url, *evaluation, openrlhf="label: reference,")
     assert_it_trained(run)
     assert_whole_groups(run)
-    assert_comparisons_are_missing_where_calls_failed_and_only_there(run)
+    assert_the_judge_failed(run, failing)
     evaluated = [sample for sample in run.samples() if str(sample["query"]).startswith("How")]
     assert run.evaluations() == 1
     assert len(evaluated) == EVALUATION_ROWS * EVALUATION_ROLLOUTS
@@ -96,11 +93,12 @@ def test_synchronous_with_evaluation_against_references_and_a_judge_that_fails(
     assert all(0.0 <= sample["reward"] <= 1.0 for sample in evaluated)
 
 
-def test_asynchronous_with_dynamic_filtering_and_a_judge_that_fails(tmp_path: Path, assets: Assets) -> None:
+@FAILING
+def test_asynchronous_with_dynamic_filtering(tmp_path: Path, assets: Assets, failing: float) -> None:
     filtering = ["--train.async_enable", "--algo.dynamic_filtering_enable"]
-    with failing_judge() as judge:
+    with JudgeProcess("--http-500", str(failing)) as judge:
         run = train(tmp_path, assets, judge.url, *filtering)
     assert_it_trained(run)
     assert_whole_groups(run)
-    assert_comparisons_are_missing_where_calls_failed_and_only_there(run)
+    assert_the_judge_failed(run, failing)
     assert all(step["dynamic_filtering_pass_rate"] > 0 for step in run.steps())

@@ -48,7 +48,6 @@ class Faults:
     """Shares of requests in [0, 1] that go wrong; their sum is at most 1.
 
     Attributes:
-        after: so many requests that come first all go well.
         http_500: answered with status 500.
         no_verdict: answered without a verdict.
         truncated: cut off while reasoning (``finish_reason`` "length").
@@ -59,7 +58,6 @@ class Faults:
         retry_after: value of the Retry-After header of error answers, if any.
     """
 
-    after: int = 0
     http_500: float = 0.0
     no_verdict: float = 0.0
     truncated: float = 0.0
@@ -302,8 +300,6 @@ class LoopbackJudge:
     def _draw_fault(self) -> str:
         """The name of this request's fault, or "". One draw a request: the n-th has the same every time."""
         draw, upto = self._fault_random.random(), 0.0
-        if self.counts["requests"] <= self.faults.after:
-            return ""
         for name in ("http_500", "no_verdict", "truncated", "disconnect", "slow"):
             upto += getattr(self.faults, name)
             if draw < upto:
