@@ -1,37 +1,63 @@
-"""The judges that the ablation makes for itself, each from the miniature's base and the same kind of pairs.
+"""The judges of the ablation: as the package's ``judge`` settings, made where they are missing, asked about pairs.
 
-scalar          Bradley-Terry reward model: a score a response, the right one's above the wrong one's
-narrow_scalar   the same, from pairs whose wrong responses are never longer than a right one
-narrow_rrm      an RRM as the miniature's, from such pairs
+rrm, base            the miniature's RRM, and what it was trained from
+scalar               a Bradley-Terry reward model, by `recipes.scalar_rm` and from the kind of pairs the RRM learnt from
+narrow_scalar        the same, from pairs whose wrong responses are never longer than a right one
+narrow_rrm           an RRM as the miniature's, from such pairs
+oracle, oracle_judge the rule that knows the answer, as a score and as a judge of pairs
 """
 
 from __future__ import annotations
 
+import asyncio
 import json
 import random
 import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
 
 import torch
-from transformers import AutoModelForSequenceClassification, PreTrainedModel, PreTrainedTokenizerBase
+from datasets import Dataset, disable_progress_bars
 
-from recipes.miniature.evaluate import load, score_judge
-from recipes.miniature.learning import make_optimizer, set_learning_rate
+from recipes.ablation.wording import save_wordless_tokenizer
+from recipes.miniature.evaluate import load
 from recipes.miniature.make_checkpoints import CHECKPOINTS, save
-from recipes.miniature.sampling import ask, encode_prompt, pad
 from recipes.miniature.task import DIGITS_PER_QUERY, JudgedPair, all_queries
-from recipes.miniature.train_rrm import RRMRecipe, draw_pair, train_rrm, varied_mistakes
+from recipes.miniature.train_rrm import LONGEST_JUDGMENT, RRMRecipe, draw_pair, train_rrm, varied_mistakes
+from recipes.scalar_rm.miniature import PAIRS, SETTINGS
+from recipes.scalar_rm.train import train
+from rrm_reward.config import load as load_config
+from rrm_reward.scoring import make_judge
 
 NARROW = RRMRecipe(longest_wrong=DIGITS_PER_QUERY)
-_STEPS, _PAIRS, _LEARNING_RATE = 400, 48, 1e-3
 _SHIPPED = {"rrm": CHECKPOINTS / "rrm", "base": CHECKPOINTS / "base"}
 _MADE = ("scalar", "narrow_scalar", "narrow_rrm")
+_ORACLES = {"oracle": "recipes.ablation.oracle:score", "oracle_judge": "recipes.ablation.oracle:prefer"}
+_TOKENIZER = "tokenizer"
+_HELD_OUT_PAIRS = 400
 
 
-def folder_of(judge: str, judges: Path) -> Path:
-    """Where a judge lies; `judges` holds those that are made here."""
-    return _SHIPPED.get(judge, judges / judge)
+def settings(judge: str, judges: Path) -> dict[str, Any]:
+    """The ``judge`` node of the package's configuration.
+
+    Args:
+        judge: a name, see above.
+        judges: folder of what `make_judges` made.
+    """
+    if judge in _ORACLES:
+        return {"kind": "oracle", "function": _ORACLES[judge]}
+    common = {
+        "backend": "transformers",
+        "model": str(_SHIPPED.get(judge, judges / judge)),
+        "tokenizer": str(judges / _TOKENIZER),
+        "device": "cpu",
+        "max_batch": 512,
+    }
+    if judge.endswith("scalar"):
+        return {**common, "kind": "scalar"}
+    return {**common, "kind": "rrm", "temperature": 0.6, "max_tokens": LONGEST_JUDGMENT}
 
 
 def make_judges(judges: Path, needed: Iterable[str] = _MADE) -> None:
@@ -41,6 +67,7 @@ def make_judges(judges: Path, needed: Iterable[str] = _MADE) -> None:
         judges: folder to put them in.
         needed: names of judges; those that are shipped are passed over.
     """
+    save_wordless_tokenizer(judges / _TOKENIZER)
     file = judges / "judges.json"
     known = json.loads(file.read_text()) if file.exists() else {}
     for name in dict.fromkeys(needed):
@@ -48,48 +75,45 @@ def make_judges(judges: Path, needed: Iterable[str] = _MADE) -> None:
             began = time.perf_counter()
             _make(name, judges / name)
             print(f"made {name} in {time.perf_counter() - began:.0f} s", flush=True)
-        if name not in known and (name in _MADE or name in _SHIPPED):
+        if name not in known and name not in _ORACLES:
             known[name] = _measure(name, judges)
-            file.parent.mkdir(parents=True, exist_ok=True)
             file.write_text(json.dumps(known, indent=1) + "\n")
 
 
-def score(
-    model: PreTrainedModel,
-    tokenizer: PreTrainedTokenizerBase,
-    queries: Sequence[str],
-    responses: Sequence[str],
-) -> torch.Tensor:
-    """Scores of responses, shape (responses,): the model reads query, response and end."""
-    end = [tokenizer.eos_token_id]
-    rows = [
-        encode_prompt(tokenizer, ask(query)) + tokenizer.encode(response, add_special_tokens=False) + end
-        for query, response in zip(queries, responses, strict=True)
-    ]
-    mask = pad([[1] * len(row) for row in rows], 0, left=False)
-    ids = pad(rows, model.config.pad_token_id, left=False)
-    return model(input_ids=ids, attention_mask=mask).logits[:, 0]
+class Preference:
+    """A judge, asked which of two responses it prefers as the package asks it in training; both orders.
 
+    Args:
+        judge: a name, see above.
+        judges: folder of what `make_judges` made.
+    """
 
-def load_scalar(folder: Path) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    """A scalar reward model and its tokenizer."""
-    _, tokenizer = load(CHECKPOINTS / "base")
-    return AutoModelForSequenceClassification.from_pretrained(
-        folder, num_labels=1, dtype=torch.float32
-    ), tokenizer
+    def __init__(self, judge: str, judges: Path) -> None:
+        self._judge = make_judge(load_config(tree={"judge": settings(judge, judges)}).judge)
+        self._runner = asyncio.Runner()
 
+    def __enter__(self) -> Self:
+        self._runner.run(self._judge.start())
+        return self
 
-def prefers_right(
-    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, pairs: Sequence[JudgedPair]
-) -> list[bool]:
-    """Whether a scalar model scores the right response of each pair higher."""
-    with torch.inference_mode():
-        first = score(model, tokenizer, [pair.query for pair in pairs], [pair.first for pair in pairs])
-        second = score(model, tokenizer, [pair.query for pair in pairs], [pair.second for pair in pairs])
-    return [
-        better == pair.better
-        for better, pair in zip((2 - (first > second).long()).tolist(), pairs, strict=True)
-    ]
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._runner.run(self._judge.aclose())
+        self._runner.close()
+
+    def __call__(self, pairs: Sequence[JudgedPair]) -> list[bool]:
+        """Whether the right response is preferred: of every pair, then of every pair in the other order."""
+        asked = [*pairs, *(pair.swapped() for pair in pairs)]
+        return self._runner.run(self._ask(asked))
+
+    async def _ask(self, asked: Sequence[JudgedPair]) -> list[bool]:
+        view, compare = self._judge.view, self._judge.compare
+        judgments = await asyncio.gather(
+            *(compare(pair.query, view(pair.first), view(pair.second)) for pair in asked)
+        )
+        shares = [0.5 if judgment.p is None else judgment.p for judgment in judgments]
+        return [p > 0.5 if pair.better == 1 else p < 0.5 for p, pair in zip(shares, asked, strict=True)]
 
 
 def _make(name: str, folder: Path) -> None:
@@ -98,54 +122,36 @@ def _make(name: str, folder: Path) -> None:
     if name.endswith("rrm"):
         train_rrm(base, tokenizer, recipe, 0, lambda step, right: None)
         save(base, tokenizer, folder)
-    else:
-        save(_train_scalar(base, tokenizer, recipe), tokenizer, folder)
+        return
+    disable_progress_bars()
+    rows = [_preference_row(pair) for pair in _pairs(recipe, PAIRS, 0, held_out=False)]
+    train(str(CHECKPOINTS / "base"), Dataset.from_list(rows), folder, SETTINGS)
 
 
-def _train_scalar(
-    base: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, recipe: RRMRecipe
-) -> PreTrainedModel:
-    """Bradley-Terry: maximise the log-probability that the right response beats the wrong one."""
-    rng = random.Random(0)
-    torch.manual_seed(0)
-    queries = all_queries(held_out=False)
-    mistakes = varied_mistakes(base, tokenizer, queries, recipe.longest_wrong)
-    model, _ = load_scalar(CHECKPOINTS / "base")
-    optimizer = make_optimizer(model, _LEARNING_RATE, weight_decay=0.01)
-    model.train()
-    for step in range(1, _STEPS + 1):
-        set_learning_rate(optimizer, _LEARNING_RATE * min(1.0, step / 20, 2 * (1 - step / (_STEPS + 1))))
-        pairs = [draw_pair(queries, mistakes, recipe, rng) for _ in range(_PAIRS)]
-        asked = [pair.query for pair in pairs]
-        right = [pair.first if pair.better == 1 else pair.second for pair in pairs]
-        wrong = [pair.second if pair.better == 1 else pair.first for pair in pairs]
-        scores = score(model, tokenizer, asked + asked, right + wrong)
-        loss = -torch.nn.functional.logsigmoid(scores[:_PAIRS] - scores[_PAIRS:]).mean()
-        optimizer.zero_grad()
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
-    return model.eval()
+def _preference_row(pair: JudgedPair) -> dict[str, list[dict[str, str]]]:
+    """As TRL's `RewardTrainer` reads it."""
+    chosen, rejected = (pair.first, pair.second) if pair.better == 1 else (pair.second, pair.first)
+    return {
+        "prompt": [{"role": "user", "content": pair.query}],
+        "chosen": [{"role": "assistant", "content": chosen}],
+        "rejected": [{"role": "assistant", "content": rejected}],
+    }
 
 
-def _held_out(recipe: RRMRecipe) -> list[JudgedPair]:
-    rng = random.Random(1)
+def _pairs(recipe: RRMRecipe, count: int, seed: int, *, held_out: bool) -> list[JudgedPair]:
+    rng = random.Random(seed)
+    torch.manual_seed(seed)
     base, tokenizer = load(CHECKPOINTS / "base")
-    torch.manual_seed(1)
-    queries = all_queries(held_out=True)
+    queries = all_queries(held_out=held_out)
     mistakes = varied_mistakes(base, tokenizer, queries, recipe.longest_wrong)
-    return [draw_pair(queries, mistakes, recipe, rng) for _ in range(400)]
+    return [draw_pair(queries, mistakes, recipe, rng) for _ in range(count)]
 
 
 def _measure(name: str, judges: Path) -> dict[str, float]:
-    """A judge's accuracy on held-out pairs of both kinds; one that compares sees both orders."""
+    """A judge's accuracy on held-out pairs of both kinds."""
     accuracies = {}
-    for kind, recipe in (("broad", RRMRecipe()), ("narrow", NARROW)):
-        pairs = _held_out(recipe)
-        if name.endswith("scalar"):
-            right = prefers_right(*load_scalar(folder_of(name, judges)), pairs)
+    with Preference(name, judges) as prefers:
+        for kind, recipe in (("broad", RRMRecipe()), ("narrow", NARROW)):
+            right = prefers(_pairs(recipe, _HELD_OUT_PAIRS, 1, held_out=True))
             accuracies[kind] = round(sum(right) / len(right), 4)
-        else:
-            judged = score_judge(*load(folder_of(name, judges)), pairs)
-            accuracies[kind] = round(judged.accuracy.mean, 4)
     return accuracies

@@ -19,8 +19,7 @@ class Row:
     Attributes:
         name: in file names.
         title: in tables.
-        judge: ``rrm``, ``base`` (the same model before its training), ``narrow_rrm``, ``scalar``, ``narrow_scalar``, or
-            ``oracle``, who knows the answer.
+        judge: a name of `recipes.ablation.judges`.
         tournament: its name and options, for judges that compare.
         rating: its name and options, for judges that compare.
         budgeted: whether it keeps to `BUDGET`.
@@ -71,7 +70,8 @@ ROWS = {
         Row("all_pairs", "RRM, all pairs, Bradley-Terry", "rrm", _ALL_PAIRS, _BRADLEY_TERRY, budgeted=False),
         Row("scalar", "scalar reward model", "scalar"),
         Row("base", "the base as untrained judge, Bradley-Terry", "base", _ALL_PAIRS, _BRADLEY_TERRY),
-        Row("oracle", "oracle (knows the answer)", "oracle"),
+        Row("oracle_judge", "oracle as judge, Bradley-Terry", "oracle_judge", _ALL_PAIRS, _BRADLEY_TERRY),
+        Row("oracle", "oracle (1 if right, else 0)", "oracle"),
         Row(
             "narrow_rrm",
             "RRM trained on narrow pairs, Bradley-Terry",

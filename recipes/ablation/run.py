@@ -15,7 +15,8 @@ from datasets import Dataset
 from transformers import PrinterCallback, TrainerCallback
 from trl import GRPOConfig, GRPOTrainer
 
-from recipes.ablation.rewards import Prefers, make_preference, make_reward
+from recipes.ablation.judges import Preference
+from recipes.ablation.rewards import make_reward
 from recipes.ablation.rows import ROWS
 from recipes.miniature.evaluate import load
 from recipes.miniature.make_checkpoints import CHECKPOINTS
@@ -30,7 +31,12 @@ _PAIRS = 32
 _LOGGED = {
     "completions/mean_length": "train_length",
     "rrm/judge_calls": "judge_calls",
+    "rrm/distinct": "distinct",
     "rrm/first_share": "first_share",
+    "rrm/health/first_share_low": "first_share_low",
+    "rrm/health/first_share_high": "first_share_high",
+    "rrm/health/position": "position",
+    "rrm/health/position_error": "position_error",
     "rrm/undecided_share": "undecided_share",
     "rrm/unknown_share": "unknown_share",
     "rrm/reward_spread": "reward_spread",
@@ -79,7 +85,7 @@ class Point:
     pairs: int
 
 
-def measure(policy: Any, tokenizer: Any, prefers: Prefers, step: int, samples_per_query: int) -> Point:
+def measure(policy: Any, tokenizer: Any, prefers: Preference, step: int, samples_per_query: int) -> Point:
     """A point of the curve; leaves torch's generator as it was."""
     with torch.random.fork_rng():
         torch.manual_seed(step)
@@ -102,7 +108,7 @@ def measure(policy: Any, tokenizer: Any, prefers: Prefers, step: int, samples_pe
 class _Curve(TrainerCallback):  # type: ignore[misc]
     """Measures the policy while it is trained, and keeps what the trainer logs."""
 
-    def __init__(self, tokenizer: Any, prefers: Prefers) -> None:
+    def __init__(self, tokenizer: Any, prefers: Preference) -> None:
         self._tokenizer, self._prefers = tokenizer, prefers
         self.points: list[Point] = []
         self.logged: dict[str, list[float | None]] = {name: [] for name in _LOGGED.values()}
@@ -135,18 +141,20 @@ def run(plan: Plan, judges: Path) -> dict[str, Any]:
         judges: folder of the judges that `recipes.ablation.judges` made.
     """
     torch.set_num_threads(1)
-    # TRL prints every step in which a group has no reward; here that is what a small budget means, and is counted
-    logging.getLogger("trl").setLevel(logging.ERROR)
+    # what the judge's health warns of is kept, as what it measured
+    for name in ("trl", "rrm_reward"):
+        logging.getLogger(name).setLevel(logging.ERROR)
     began = time.perf_counter()
     row = ROWS[plan.row]
     rng = random.Random(plan.seed)
     queries = rng.sample(all_queries(held_out=False), 900)[: plan.steps * ROLLOUTS // plan.group_size]
     policy, tokenizer = load(CHECKPOINTS / "base")
-    curve = _Curve(tokenizer, make_preference(row, judges))
     with (
         tempfile.TemporaryDirectory() as folder,
         make_reward(row, plan.group_size, plan.seed, judges) as reward,
+        Preference(row.judge, judges) as prefers,
     ):
+        curve = _Curve(tokenizer, prefers)
         trainer = GRPOTrainer(
             policy,
             reward_funcs=reward,
