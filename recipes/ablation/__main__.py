@@ -6,7 +6,6 @@ import argparse
 from pathlib import Path
 
 from recipes.ablation.grid import load_results, plans, run_grid
-from recipes.ablation.judges import make_judges
 from recipes.ablation.report import write_page
 from recipes.ablation.rows import BUDGET, ROWS
 
@@ -36,8 +35,6 @@ def main() -> None:
     )
     options = parser.parse_args()
     judges = options.out / "judges"
-    if options.minutes != 0:
-        make_judges(judges, [ROWS[row].judge for row in options.rows])
     todo = plans(options.rows, options.sizes, range(options.seeds), options.steps)
     missing = run_grid(todo, options.out / "runs", judges, options.jobs, options.minutes)
     page = options.page or options.out / "ablation.md"

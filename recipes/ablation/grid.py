@@ -1,4 +1,7 @@
-"""Many runs: one file each, written at once when the run is over. A second call goes on where the first ended."""
+"""Many runs: one file each, written at once when the run is over. A second call goes on where the first ended.
+
+A file holds the settings of its run. One that was run with others (fewer steps, another budget) is run anew.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +14,8 @@ from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any
 
+from recipes.ablation.judges import make_judge_of
+from recipes.ablation.rows import ROWS
 from recipes.ablation.run import Plan, run
 
 
@@ -35,7 +40,7 @@ def run_grid(todo: Iterable[Plan], results: Path, judges: Path, jobs: int, minut
         minutes: begin no run after that; None has no limit.
     """
     results.mkdir(parents=True, exist_ok=True)
-    waiting = [plan for plan in todo if not file_of(plan, results).exists()]
+    waiting = [plan for plan in todo if not _is_there(plan, results)]
     end = None if minutes is None else time.monotonic() + 60 * minutes
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(jobs, mp_context=context) as pool:
@@ -57,7 +62,17 @@ def load_results(results: Path) -> list[dict[str, Any]]:
     return [json.loads(file.read_text()) for file in sorted(results.glob("*-g*-s*.json"))]
 
 
+def _is_there(plan: Plan, results: Path) -> bool:
+    """Whether the run's file is there and was run with these settings."""
+    file = file_of(plan, results)
+    if not file.exists():
+        return False
+    kept, wanted = json.loads(file.read_text()), plan.settings()
+    return {name: kept.get(name) for name in wanted} == wanted
+
+
 def _run_and_keep(plan: Plan, results: Path, judges: Path) -> tuple[Plan, float, float]:
+    make_judge_of(ROWS[plan.row].judge, plan.seed, judges)
     numbers = run(plan, judges)
     file = file_of(plan, results)
     half = file.with_suffix(f".{os.getpid()}.part")

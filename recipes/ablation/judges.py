@@ -1,19 +1,23 @@
 """The judges of the ablation: as the package's ``judge`` settings, made where they are missing, asked about pairs.
 
-rrm, base            the miniature's RRM, and what it was trained from
+rrm, base            the miniature's RRM, and what it was trained from: the shipped ones, whatever the seed
 scalar               a Bradley-Terry reward model, by `recipes.scalar_rm` and from the kind of pairs the RRM learnt from
 narrow_scalar        the same, from pairs whose wrong responses are never longer than a right one
 narrow_rrm           an RRM as the miniature's, from such pairs
 oracle, oracle_judge the rule that knows the answer, as a score and as a judge of pairs
+
+What is made is made once for every seed, so that what a run of a made judge shows is not the luck of one judge.
 """
 
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import json
 import random
+import shutil
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -39,18 +43,24 @@ _TOKENIZER = "tokenizer"
 _HELD_OUT_PAIRS = 400
 
 
-def settings(judge: str, judges: Path) -> dict[str, Any]:
+def name_of(judge: str, seed: int) -> str:
+    """In ``judges.json``, and of the folder of one that is made."""
+    return f"{judge}-{seed}" if judge in _MADE else judge
+
+
+def settings(judge: str, seed: int, judges: Path) -> dict[str, Any]:
     """The ``judge`` node of the package's configuration.
 
     Args:
         judge: a name, see above.
-        judges: folder of what `make_judges` made.
+        seed: of its training, if it is made.
+        judges: folder of what `make_judge_of` made.
     """
     if judge in _ORACLES:
         return {"kind": "oracle", "function": _ORACLES[judge]}
     common = {
         "backend": "transformers",
-        "model": str(_SHIPPED.get(judge, judges / judge)),
+        "model": str(_SHIPPED.get(judge, judges / name_of(judge, seed))),
         "tokenizer": str(judges / _TOKENIZER),
         "device": "cpu",
         "max_batch": 512,
@@ -60,36 +70,48 @@ def settings(judge: str, judges: Path) -> dict[str, Any]:
     return {**common, "kind": "rrm", "temperature": 0.6, "max_tokens": LONGEST_JUDGMENT}
 
 
-def make_judges(judges: Path, needed: Iterable[str] = _MADE) -> None:
-    """Make what is needed and missing, and write ``judges.json``: accuracies on pairs of both kinds.
+def make_judge_of(judge: str, seed: int, judges: Path) -> None:
+    """Make the judge if it is missing, and write its accuracy on pairs of both kinds into ``judges.json``.
 
     Args:
-        judges: folder to put them in.
-        needed: names of judges; those that are shipped are passed over.
+        judge: a name, see above; nothing is done for an oracle.
+        seed: of its training.
+        judges: folder to put it in.
     """
-    save_wordless_tokenizer(judges / _TOKENIZER)
+    if judge in _ORACLES:
+        return
+    judges.mkdir(parents=True, exist_ok=True)
+    with (judges / ".lock").open("w") as lock:
+        fcntl.flock(
+            lock, fcntl.LOCK_EX
+        )  # of two runs at a time, one makes the judge and the other waits for it
+        _make_what_is_missing(judge, seed, judges)
+
+
+def _make_what_is_missing(judge: str, seed: int, judges: Path) -> None:
+    if not (judges / _TOKENIZER).exists():
+        _whole(judges / _TOKENIZER, save_wordless_tokenizer)
+    name = name_of(judge, seed)
+    if judge in _MADE and not (judges / name).exists():
+        began = time.perf_counter()
+        _whole(judges / name, lambda folder: _make(judge, seed, folder))
+        print(f"made {name} in {time.perf_counter() - began:.0f} s", flush=True)
     file = judges / "judges.json"
     known = json.loads(file.read_text()) if file.exists() else {}
-    for name in dict.fromkeys(needed):
-        if name in _MADE and not (judges / name / "config.json").exists():
-            began = time.perf_counter()
-            _make(name, judges / name)
-            print(f"made {name} in {time.perf_counter() - began:.0f} s", flush=True)
-        if name not in known and name not in _ORACLES:
-            known[name] = _measure(name, judges)
-            file.write_text(json.dumps(known, indent=1) + "\n")
+    if name not in known:
+        known[name] = _measure(judge, seed, judges)
+        file.write_text(json.dumps(known, indent=1, sort_keys=True) + "\n")
 
 
 class Preference:
     """A judge, asked which of two responses it prefers as the package asks it in training; both orders.
 
     Args:
-        judge: a name, see above.
-        judges: folder of what `make_judges` made.
+        judge, seed, judges: see `settings`.
     """
 
-    def __init__(self, judge: str, judges: Path) -> None:
-        self._judge = make_judge(load_config(tree={"judge": settings(judge, judges)}).judge)
+    def __init__(self, judge: str, seed: int, judges: Path) -> None:
+        self._judge = make_judge(load_config(tree={"judge": settings(judge, seed, judges)}).judge)
         self._runner = asyncio.Runner()
 
     def __enter__(self) -> Self:
@@ -116,16 +138,25 @@ class Preference:
         return [p > 0.5 if pair.better == 1 else p < 0.5 for p, pair in zip(shares, asked, strict=True)]
 
 
-def _make(name: str, folder: Path) -> None:
-    recipe = NARROW if name.startswith("narrow") else RRMRecipe()
-    base, tokenizer = load(CHECKPOINTS / "base")
-    if name.endswith("rrm"):
-        train_rrm(base, tokenizer, recipe, 0, lambda step, right: None)
-        save(base, tokenizer, folder)
+def _whole(folder: Path, make: Callable[[Path], None]) -> None:
+    """The folder is there when all of it is."""
+    half = folder.with_name(f"{folder.name}.part")
+    shutil.rmtree(half, ignore_errors=True)
+    half.mkdir(parents=True)
+    make(half)
+    half.rename(folder)
+
+
+def _make(judge: str, seed: int, folder: Path) -> None:
+    recipe = NARROW if judge.startswith("narrow") else RRMRecipe()
+    if judge.endswith("rrm"):
+        model, tokenizer = load(CHECKPOINTS / "base")
+        train_rrm(model, tokenizer, recipe, seed, lambda step, right: None)
+        save(model, tokenizer, folder)
         return
     disable_progress_bars()
-    rows = [_preference_row(pair) for pair in _pairs(recipe, PAIRS, 0, held_out=False)]
-    train(str(CHECKPOINTS / "base"), Dataset.from_list(rows), folder, SETTINGS)
+    rows = [_preference_row(pair) for pair in _pairs(recipe, PAIRS, seed, held_out=False)]
+    train(str(CHECKPOINTS / "base"), Dataset.from_list(rows), folder, {**SETTINGS, "seed": seed})
 
 
 def _preference_row(pair: JudgedPair) -> dict[str, list[dict[str, str]]]:
@@ -147,10 +178,10 @@ def _pairs(recipe: RRMRecipe, count: int, seed: int, *, held_out: bool) -> list[
     return [draw_pair(queries, mistakes, recipe, rng) for _ in range(count)]
 
 
-def _measure(name: str, judges: Path) -> dict[str, float]:
+def _measure(judge: str, seed: int, judges: Path) -> dict[str, float]:
     """A judge's accuracy on held-out pairs of both kinds."""
     accuracies = {}
-    with Preference(name, judges) as prefers:
+    with Preference(judge, seed, judges) as prefers:
         for kind, recipe in (("broad", RRMRecipe()), ("narrow", NARROW)):
             right = prefers(_pairs(recipe, _HELD_OUT_PAIRS, 1, held_out=True))
             accuracies[kind] = round(sum(right) / len(right), 4)

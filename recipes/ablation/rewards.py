@@ -35,7 +35,7 @@ def make_reward(row: Row, group_size: int, seed: int, judges: Path) -> WordedRew
     """What TRL is given; to be entered."""
     tree: dict[str, Any] = {
         "seed": seed,
-        "judge": settings(row.judge, judges),
+        "judge": settings(row.judge, seed, judges),
         "arena": {"concurrency": 512},
     }
     if row.tournament is not None:

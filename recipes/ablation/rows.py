@@ -23,6 +23,7 @@ class Row:
         tournament: its name and options, for judges that compare.
         rating: its name and options, for judges that compare.
         budgeted: whether it keeps to `BUDGET`.
+        scale_rewards: of TRL: ``group`` divides a group's rewards by their standard deviation, ``none`` does not.
     """
 
     name: str
@@ -31,6 +32,7 @@ class Row:
     tournament: dict[str, Any] | None = None
     rating: dict[str, Any] | None = None
     budgeted: bool = True
+    scale_rewards: str = "group"
 
     @property
     def compares(self) -> bool:
@@ -38,48 +40,29 @@ class Row:
         return self.tournament is not None
 
 
-_ALL_PAIRS = {"name": "round_robin"}
+_PAIRS = {"name": "round_robin"}
+_KNOCKOUT = {"name": "knockout", "options": {"consolation": True}}
+_ELO = {"name": "elo", "options": {"mode": "online"}}
 _BRADLEY_TERRY = {"name": "bradley_terry"}
 
 ROWS = {
     row.name: row
     for row in (
-        Row(
-            "elo",
-            "RRM, round robin, Elo (online, K = 32)",
-            "rrm",
-            _ALL_PAIRS,
-            {"name": "elo", "options": {"mode": "online"}},
-        ),
-        Row("win_rate", "RRM, round robin, win rate", "rrm", _ALL_PAIRS, {"name": "win_rate"}),
-        Row("bradley_terry", "RRM, round robin, Bradley-Terry", "rrm", _ALL_PAIRS, _BRADLEY_TERRY),
-        Row(
-            "knockout",
-            "RRM, knockout with consolation, placement",
-            "rrm",
-            {"name": "knockout", "options": {"consolation": True}},
-            {"name": "placement"},
-        ),
-        Row(
-            "circular",
-            "RRM, ring (circular, k = 4), Bradley-Terry",
-            "rrm",
-            {"name": "circular"},
-            _BRADLEY_TERRY,
-        ),
-        Row("all_pairs", "RRM, all pairs, Bradley-Terry", "rrm", _ALL_PAIRS, _BRADLEY_TERRY, budgeted=False),
+        Row("elo_all", "RRM, all pairs, Elo (the paper's reward)", "rrm", _PAIRS, _ELO, budgeted=False),
+        Row("elo", "RRM, balanced pairs, Elo", "rrm", _PAIRS, _ELO),
+        Row("win_rate", "RRM, balanced pairs, win rate", "rrm", _PAIRS, {"name": "win_rate"}),
+        Row("bradley_terry", "RRM, balanced pairs, Bradley-Terry", "rrm", _PAIRS, _BRADLEY_TERRY),
+        Row("knockout", "RRM, knockout with consolation, placement", "rrm", _KNOCKOUT, {"name": "placement"}),
+        Row("circular", "RRM, ring (circular), Bradley-Terry", "rrm", {"name": "circular"}, _BRADLEY_TERRY),
         Row("scalar", "scalar reward model", "scalar"),
-        Row("base", "the base as untrained judge, Bradley-Terry", "base", _ALL_PAIRS, _BRADLEY_TERRY),
-        Row("oracle_judge", "oracle as judge, Bradley-Terry", "oracle_judge", _ALL_PAIRS, _BRADLEY_TERRY),
-        Row("oracle", "oracle (1 if right, else 0)", "oracle"),
         Row(
-            "narrow_rrm",
-            "RRM trained on narrow pairs, Bradley-Terry",
-            "narrow_rrm",
-            _ALL_PAIRS,
-            _BRADLEY_TERRY,
+            "oracle_judge", "oracle as judge of pairs, Bradley-Terry", "oracle_judge", _PAIRS, _BRADLEY_TERRY
         ),
+        Row("oracle", "oracle as score (1 if right, else 0)", "oracle"),
+        Row("base", "the base as untrained judge, Bradley-Terry", "base", _PAIRS, _BRADLEY_TERRY),
+        Row("narrow_rrm", "RRM trained on narrow pairs, Bradley-Terry", "narrow_rrm", _PAIRS, _BRADLEY_TERRY),
         Row("narrow_scalar", "scalar trained on narrow pairs", "narrow_scalar"),
+        Row("narrow_scalar_raw", "the same, rewards not divided", "narrow_scalar", scale_rewards="none"),
     )
 }
 """Every row by name."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import random
+import re
 import tempfile
 import time
 from dataclasses import asdict, dataclass
@@ -17,29 +18,31 @@ from trl import GRPOConfig, GRPOTrainer
 
 from recipes.ablation.judges import Preference
 from recipes.ablation.rewards import make_reward
-from recipes.ablation.rows import ROWS
+from recipes.ablation.rows import BUDGET, ROWS
 from recipes.miniature.evaluate import load
 from recipes.miniature.make_checkpoints import CHECKPOINTS
 from recipes.miniature.sampling import ask, sample
 from recipes.miniature.task import LONGEST_WRONG_ANSWER, all_queries, make_pair, right_answer
 
-ROLLOUTS = 64
-"""A step, whatever the group size: 8 prompts of 8, or 4 of 16."""
+ROLLOUTS = 48
+"""A step, whatever the group size: 6 prompts of 8, or 3 of 16."""
+
+LEARNING_RATE = 5e-4
 
 _EVERY = 5
-_PAIRS = 32
+_PAIRS = 24
+_ALARMS = "rrm_reward.health._alarms"
+_GAUGES = (
+    *("first_share_low", "first_share_high", "position", "position_error", "no_verdict", "intransitive"),
+    *("length_drift", "length_correlation", "decided"),
+)
 _LOGGED = {
     "completions/mean_length": "train_length",
-    "rrm/judge_calls": "judge_calls",
-    "rrm/distinct": "distinct",
-    "rrm/first_share": "first_share",
-    "rrm/health/first_share_low": "first_share_low",
-    "rrm/health/first_share_high": "first_share_high",
-    "rrm/health/position": "position",
-    "rrm/health/position_error": "position_error",
-    "rrm/undecided_share": "undecided_share",
-    "rrm/unknown_share": "unknown_share",
-    "rrm/reward_spread": "reward_spread",
+    **{
+        f"rrm/{name}": name
+        for name in ("judge_calls", "distinct", "first_share", "unknown_share", "reward_spread")
+    },
+    **{f"rrm/health/{name}": name for name in _GAUGES},
 }
 
 
@@ -63,6 +66,17 @@ class Plan:
     def name(self) -> str:
         """Names the run's file."""
         return f"{self.row}-g{self.group_size}-s{self.seed}"
+
+    def settings(self) -> dict[str, Any]:
+        """What the numbers depend on; a file with other settings is another run's."""
+        row = ROWS[self.row]
+        return {
+            **asdict(self),
+            "rollouts": ROLLOUTS,
+            "learning_rate": LEARNING_RATE,
+            "budget": BUDGET[self.group_size] if row.compares and row.budgeted else None,
+            **{name: getattr(row, name) for name in ("judge", "tournament", "rating", "scale_rewards")},
+        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +127,11 @@ class _Curve(TrainerCallback):  # type: ignore[misc]
         self.points: list[Point] = []
         self.logged: dict[str, list[float | None]] = {name: [] for name in _LOGGED.values()}
 
+    @property
+    def steps(self) -> int:
+        """How many are over."""
+        return len(self.logged["judge_calls"])
+
     def _measure(self, model: Any, step: int, samples_per_query: int = 1) -> None:
         self.points.append(measure(model, self._tokenizer, self._prefers, step, samples_per_query))
         model.train()
@@ -133,6 +152,28 @@ class _Curve(TrainerCallback):  # type: ignore[misc]
                 self.logged[short].append(None if value is None else round(float(value), 4))
 
 
+class _Warnings(logging.Handler):
+    """Keeps what the package's health warns of, ``[step, name]``, instead of printing it."""
+
+    def __init__(self, curve: _Curve) -> None:
+        super().__init__()
+        self._curve = curve
+        self.heard: list[tuple[int, str]] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """See `logging.Handler`."""
+        name = re.search(r"health\.max_(\w+)", record.getMessage())
+        if name:
+            self.heard.append((self._curve.steps + 1, name[1]))
+
+
+def _listen(curve: _Curve) -> _Warnings:
+    warnings = _Warnings(curve)
+    alarms = logging.getLogger(_ALARMS)
+    alarms.handlers, alarms.propagate = [warnings], False
+    return warnings
+
+
 def run(plan: Plan, judges: Path) -> dict[str, Any]:
     """Train, and return the run's numbers as plain JSON.
 
@@ -141,9 +182,7 @@ def run(plan: Plan, judges: Path) -> dict[str, Any]:
         judges: folder of the judges that `recipes.ablation.judges` made.
     """
     torch.set_num_threads(1)
-    # what the judge's health warns of is kept, as what it measured
-    for name in ("trl", "rrm_reward"):
-        logging.getLogger(name).setLevel(logging.ERROR)
+    logging.getLogger("trl").setLevel(logging.ERROR)
     began = time.perf_counter()
     row = ROWS[plan.row]
     rng = random.Random(plan.seed)
@@ -152,9 +191,10 @@ def run(plan: Plan, judges: Path) -> dict[str, Any]:
     with (
         tempfile.TemporaryDirectory() as folder,
         make_reward(row, plan.group_size, plan.seed, judges) as reward,
-        Preference(row.judge, judges) as prefers,
+        Preference(row.judge, plan.seed, judges) as prefers,
     ):
         curve = _Curve(tokenizer, prefers)
+        warnings = _listen(curve)
         trainer = GRPOTrainer(
             policy,
             reward_funcs=reward,
@@ -167,9 +207,10 @@ def run(plan: Plan, judges: Path) -> dict[str, Any]:
         trainer.train()
     calls = [value for value in curve.logged["judge_calls"] if value is not None]
     return {
-        **asdict(plan),
+        **plan.settings(),
         "judge_calls_per_group": round(sum(calls) / len(calls), 3),
         "seconds": round(time.perf_counter() - began, 1),
+        "warnings": warnings.heard,
         "points": [asdict(point) for point in curve.points],
         "logged": curve.logged,
     }
@@ -187,10 +228,11 @@ def _settings(plan: Plan, folder: str) -> GRPOConfig:
         per_device_train_batch_size=ROLLOUTS,
         max_completion_length=LONGEST_WRONG_ANSWER,
         temperature=1.0,
-        learning_rate=5e-4,
+        learning_rate=LEARNING_RATE,
         lr_scheduler_type="constant_with_warmup",
         warmup_steps=10,
         beta=0.0,
+        scale_rewards=ROWS[plan.row].scale_rewards,
         max_steps=plan.steps,
         logging_steps=1,
         save_strategy="no",
