@@ -23,10 +23,13 @@ FOOLED = 0.8
 """`prefers_correct` below this rings; at least `FEWEST` pairs, for fewer say nothing."""
 DRIFT = 1.1
 """A mean length of the rollouts of five steps above this multiple of that of the first five rings."""
+LONGER_PAYS = 0.3
+"""A correlation of reward and length within groups above this rings."""
 BIASED = 0.15
-"""A share of verdicts for Assistant 1 over five steps further from 0.5 than this rings."""
+"""The 95 % interval of the share of verdicts for Assistant 1 rings when all of it is further from 0.5 than this."""
 FEWEST = 8
 _WINDOW = 5
+_THIRD = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +48,11 @@ class Estimate:
     half: float
     n: int
 
+    @property
+    def told_apart(self) -> bool:
+        """Whether 0 is outside of the interval."""
+        return abs(self.mean) > self.half
+
 
 def estimate(values: Sequence[float]) -> Estimate:
     """Mean, standard error and interval. With few seeds, two standard errors are too few: at n=3 it takes 4.3."""
@@ -55,15 +63,34 @@ def estimate(values: Sequence[float]) -> Estimate:
     return Estimate(fmean(values), stderr, float(student.ppf(0.975, n - 1)) * stderr, n)
 
 
+Figure = Callable[[Run], float]
+
+
 def final(run: Run) -> float:
     """Accuracy after the last step."""
     return float(run["points"][-1]["accuracy"])
 
 
-def paired(runs: Iterable[Run], reference: Iterable[Run]) -> Estimate:
-    """Difference of final accuracies over the seeds that both have."""
-    theirs = {run["seed"]: final(run) for run in reference}
-    return estimate([final(run) - theirs[run["seed"]] for run in runs if run["seed"] in theirs])
+def on_the_way(run: Run) -> float:
+    """Mean accuracy over all measurements after the first: who learns faster has more of it."""
+    return fmean(point["accuracy"] for point in run["points"][1:])
+
+
+def paired(runs: Iterable[Run], reference: Iterable[Run], figure: Figure = final) -> Estimate:
+    """Difference of a figure over the seeds that both have."""
+    theirs = {run["seed"]: figure(run) for run in reference}
+    return estimate([figure(run) - theirs[run["seed"]] for run in runs if run["seed"] in theirs])
+
+
+def calls(run: Run) -> tuple[float, float]:
+    """Judge calls a group: in the first third of the run, and in all of it."""
+    known = [value for value in run["logged"]["judge_calls"] if value is not None]
+    return fmean(known[: max(1, len(known) // _THIRD)]), fmean(known)
+
+
+def preferences(run: Run) -> list[float]:
+    """`prefers_correct` of every measurement with enough of the policy's mistakes."""
+    return [point["prefers_correct"] for point in run["points"] if point["pairs"] >= FEWEST]
 
 
 def collapse_began(run: Run) -> int | None:
@@ -90,31 +117,83 @@ def drifted(run: Run) -> int | None:
     """The first step at which the rollouts have grown."""
     lengths = run["logged"]["train_length"]
     first = fmean(lengths[:_WINDOW])
-    return _first(lengths, lambda recent: fmean(recent) > DRIFT * first)
+    return next(
+        (
+            end
+            for end in range(_WINDOW, len(lengths) + 1)
+            if fmean(lengths[end - _WINDOW : end]) > DRIFT * first
+        ),
+        None,
+    )
+
+
+def pays_length(run: Run) -> int | None:
+    """The first step, after the first five, at which the reward follows the length."""
+    return _first(run["logged"]["length_correlation"], lambda value: value > LONGER_PAYS)
 
 
 def biased(run: Run) -> int | None:
-    """The first step at which the judge's verdicts lean to one side."""
-    return _first(run["logged"]["first_share"], lambda recent: abs(fmean(recent) - 0.5) > BIASED)
+    """The first step at which the judge's verdicts lean to one side for certain."""
+    logged = run["logged"]
+    low = _first(logged["first_share_low"], lambda value: value > 0.5 + BIASED)
+    high = _first(logged["first_share_high"], lambda value: value < 0.5 - BIASED)
+    return min((step for step in (low, high) if step is not None), default=None)
 
 
-ALARMS: dict[str, Callable[[Run], int | None]] = {
-    f"`prefers_correct` < {FOOLED}": fooled,
-    f"length > {DRIFT} x start": drifted,
-    f"`first_share` off .5 by > {BIASED}": biased,
-}
-"""Every alarm, by what the page calls it: the step at which it rang first, or None."""
+def biased_from_the_start(run: Run) -> int | None:
+    """The same, but looked at once, after five steps: before the policy has learnt anything."""
+    rang = biased(run)
+    return rang if rang is not None and rang <= _WINDOW else None
+
+
+def shipped(run: Run) -> int | None:
+    """The first warning of the package's own health alarms but that of the position, as they are shipped."""
+    return next((step for step, name in run["warnings"] if name not in _POSITION), None)
+
+
+_POSITION = ("position_bias", "bias_jump")
+
+
+@dataclass(frozen=True, slots=True)
+class Alarm:
+    """A metric with a threshold.
+
+    Attributes:
+        title: as the page calls it.
+        rang: the step at which it rang first, or None.
+        live: whether it needs no right answers.
+        needs: series that must be known for it to say anything.
+    """
+
+    title: str
+    rang: Callable[[Run], int | None]
+    live: bool = True
+    needs: str | None = None
+
+    def applies(self, run: Run) -> bool:
+        """Whether the run has what it looks at: no verdicts, no share of them."""
+        return self.needs is None or any(value is not None for value in run["logged"][self.needs])
+
+
+ALARMS = (
+    Alarm(f"`prefers_correct` < {FOOLED} (needs right answers)", fooled, live=False),
+    Alarm(f"length of the rollouts > {DRIFT} x start", drifted),
+    Alarm(f"`rrm/length_correlation` > {LONGER_PAYS}", pays_length, needs="length_correlation"),
+    Alarm(f"`rrm/first_share` off .5 by > {BIASED}, at any time", biased, needs="first_share_low"),
+    Alarm("the same, in the first five steps only", biased_from_the_start, needs="first_share_low"),
+    Alarm("health alarms as shipped, but for the position", shipped),
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Warned:
-    """How an alarm did on the runs of a row.
+    """How an alarm did on some runs.
 
     Attributes:
-        collapsed: runs that collapsed.
+        collapsed: runs that collapsed, and to which it applies.
         before: of these, with the alarm before the collapse began.
         late: of these, with the alarm then or later.
-        healthy: runs that did not collapse.
+        healthy: runs that did not collapse, and to which it applies.
         false: of these, with an alarm.
     """
 
@@ -125,11 +204,13 @@ class Warned:
     false: int
 
 
-def warned(runs: Iterable[Run], alarm: Callable[[Run], int | None]) -> Warned:
+def warned(runs: Iterable[Run], alarm: Alarm) -> Warned:
     """See `Warned`."""
     counts = [0, 0, 0, 0, 0]
     for run in runs:
-        began, rang = collapse_began(run), alarm(run)
+        if not alarm.applies(run):
+            continue
+        began, rang = collapse_began(run), alarm.rang(run)
         if began is None:
             counts[3] += 1
             counts[4] += rang is not None
@@ -140,10 +221,9 @@ def warned(runs: Iterable[Run], alarm: Callable[[Run], int | None]) -> Warned:
     return Warned(*counts)
 
 
-def _first(values: Sequence[float | None], rings: Callable[[Sequence[float]], bool]) -> int | None:
-    """The first step whose window of values, all of them known, rings."""
-    for end in range(_WINDOW, len(values) + 1):
-        recent = [value for value in values[end - _WINDOW : end] if value is not None]
-        if len(recent) == _WINDOW and rings(recent):
-            return end
+def _first(values: Sequence[float | None], rings: Callable[[float], bool]) -> int | None:
+    """The first step, from the fifth on, whose value is known and rings."""
+    for step, value in enumerate(values, 1):
+        if step >= _WINDOW and value is not None and rings(value):
+            return step
     return None

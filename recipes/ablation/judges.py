@@ -30,8 +30,6 @@ from recipes.miniature.evaluate import load
 from recipes.miniature.make_checkpoints import CHECKPOINTS, save
 from recipes.miniature.task import DIGITS_PER_QUERY, JudgedPair, all_queries
 from recipes.miniature.train_rrm import LONGEST_JUDGMENT, RRMRecipe, draw_pair, train_rrm, varied_mistakes
-from recipes.scalar_rm.miniature import PAIRS, SETTINGS
-from recipes.scalar_rm.train import train
 from rrm_reward.config import load as load_config
 from rrm_reward.scoring import make_judge
 
@@ -154,6 +152,10 @@ def _make(judge: str, seed: int, folder: Path) -> None:
         train_rrm(model, tokenizer, recipe, seed, lambda step, right: None)
         save(model, tokenizer, folder)
         return
+    # TRL takes seconds to import, and most judges need none of it
+    from recipes.scalar_rm.miniature import PAIRS, SETTINGS
+    from recipes.scalar_rm.train import train
+
     disable_progress_bars()
     rows = [_preference_row(pair) for pair in _pairs(recipe, PAIRS, seed, held_out=False)]
     train(str(CHECKPOINTS / "base"), Dataset.from_list(rows), folder, {**SETTINGS, "seed": seed})

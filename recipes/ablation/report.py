@@ -1,4 +1,4 @@
-"""The page and its figures, from the runs' numbers alone: nothing on it is written by hand but what never changes."""
+"""The page, from the runs' numbers alone: nothing on it is written by hand but what never changes."""
 
 from __future__ import annotations
 
@@ -12,69 +12,34 @@ from typing import Any
 
 from recipes.ablation.analysis import (
     ALARMS,
-    FEWEST,
     Estimate,
     Run,
+    Warned,
+    calls,
     collapse_began,
     estimate,
     final,
+    on_the_way,
     paired,
+    preferences,
     warned,
 )
+from recipes.ablation.figure import draw
 from recipes.ablation.rows import BUDGET, REFERENCE, ROWS
+from recipes.ablation.words import (
+    HEAD,
+    JUDGES,
+    READ_OFF,
+    TOY,
+    WARNED,
+    WATCHED,
+)
 
 ENOUGH = 3
 """Seeds of a row without which the page calls itself incomplete."""
 
 Table = dict[tuple[str, int], list[Run]]
 """Runs by row and group size, ordered by seed."""
-
-_HEAD = """# Which reward trains best at one number of judge calls?
-
-    make ablation               # judges, runs, this page; a second call goes on where the first ended
-    python -m recipes.ablation --help
-
-The miniature (`recipes/miniature`): a policy of 105,728 parameters learns in TRL to sort three digits, from prompts
-without answers, with the reward of each row. TRL, because a run takes about 12 s of CPU there, and verl's start alone
-takes longer; the rewards are the same, bit by bit (`tests/test_same_numbers.py`). {steps} GRPO steps of 64 rollouts;
-accuracy is that of sampled answers to the 100 held-out queries, 10 each. Same seed, same prompts in the same
-order: differences are paired by seed. Intervals are 95 % by Student's t.
-
-Every row that can keeps to {budgets}; a ring of 8 plays 8 or 16 matches, so at 8 it plays 8. **What a group really cost
-is in the table, and it is far less: identical answers are never compared**, and a policy this small often says the same
-thing. A budgeted schedule draws its pairs beforehand, so a pair of twins is a comparison that is not made, and not
-replaced. The scalar and the oracle score every response (n calls). Runs: {runs}; seconds of a run: {seconds} (mean; the
-machine was shared).
-"""
-
-_TOY = """
-What this cannot say: it is a toy. Judge and policy have two layers, answers have three digits, the RRM is right on
-{broad} of held-out pairs, and nothing here is a statement about RRM-7B. Read it for the shape of the effects, and run
-the same command with your own judge.
-"""
-
-_NARROW = """
-## Judges that can be hacked
-
-The narrow judges were trained on pairs whose wrong answers are never longer than a right one. Accuracy on 400 held-out
-pairs, of the kind they know and of all kinds, and how often each preferred the right answer to what the policy it
-trained said at the end:
-
-| judge | narrow pairs | all pairs | final policy's mistakes | runs that collapsed | collapse began at step |
-|---|---|---|---|---|---|
-"""
-
-_WARNED = """
-## What would have warned
-
-A run collapses if it falls to less than half of its best accuracy (at first only its end counted; the first run of a
-hacked judge showed that to be too narrow). The collapse begins when it falls more than .1 below its best for the rest
-of the run (measured every 5 steps). Only an alarm before that is a warning. The alarms' thresholds were set before the
-runs. `prefers_correct` needs right answers: on a real task, a small labelled set beside the run.
-
-| row | alarm | warned before / late / never, of the collapsed | false alarms, of the healthy |
-|---|---|---|---|
-"""
 
 
 def write_page(runs: Sequence[Run], judges: Path, page: Path) -> None:
@@ -85,40 +50,51 @@ def write_page(runs: Sequence[Run], judges: Path, page: Path) -> None:
         judges: ``judges.json``.
         page: the file to write.
     """
-    table = _tabulate(runs)
-    accuracies = json.loads(judges.read_text()) if judges.exists() else {}
-    sizes = sorted({size for _, size in table})
     page.parent.mkdir(parents=True, exist_ok=True)
+    table = tabulate(runs)
+    for size in sorted({size for _, size in table}):
+        draw(table, size, page.with_name(f"ablation-{size}.png"))
+    page.write_text(page_of(runs, json.loads(judges.read_text()) if judges.exists() else {}))
+
+
+def page_of(runs: Sequence[Run], accuracies: Mapping[str, Mapping[str, float]]) -> str:
+    """The page's text.
+
+    Args:
+        runs: as `recipes.ablation.grid.load_results` gives them.
+        accuracies: what ``judges.json`` holds.
+    """
+    table = tabulate(runs)
+    sizes = sorted({size for _, size in table})
     parts = [_head(runs), _missing(table, sizes)]
     for size in sizes:
-        figure = page.with_name(f"ablation-{size}.png")
-        _draw(table, size, figure)
-        parts.append(
-            f"\n## Groups of {size}\n\n{_results(table, size)}\n\n![Learning curves]({figure.name})\n"
-        )
-    parts += [_surprises(table, sizes), _hacking(table, accuracies), _warnings(table)]
-    parts.append(_TOY.format(broad=_accuracy(accuracies, "rrm", "broad")))
-    page.write_text("".join(parts))
+        parts.append(f"\n## Groups of {size}\n\n{_results(table, size)}\n\n![Curves](ablation-{size}.png)\n")
+    parts += [_read_off(table, sizes), _watched(table, sizes), _judges(table, accuracies), _warnings(table)]
+    return "".join(parts) + TOY.format(broad=_accuracy(accuracies, "rrm", "broad"))
 
 
-def _tabulate(runs: Sequence[Run]) -> Table:
+def tabulate(runs: Sequence[Run]) -> Table:
+    """Runs by row and size, in the order of `ROWS`."""
     table: defaultdict[tuple[str, int], list[Run]] = defaultdict(list)
     for run in sorted(runs, key=lambda run: run["seed"]):
         table[run["row"], run["group_size"]].append(run)
-    return {
-        (row, size): table[row, size]
-        for size in sorted({k[1] for k in table})
-        for row in ROWS
-        if (row, size) in table
-    }
+    sizes = sorted({size for _, size in table})
+    return {(row, size): table[row, size] for size in sizes for row in ROWS if (row, size) in table}
 
 
 def _head(runs: Sequence[Run]) -> str:
     sizes = sorted({run["group_size"] for run in runs})
-    budgets = " and ".join(f"{BUDGET[size]} comparisons a group of {size}" for size in sizes)
-    steps = "/".join(str(steps) for steps in sorted({run["steps"] for run in runs}))
-    seconds = f"{fmean(run['seconds'] for run in runs):.0f}"
-    return _HEAD.format(steps=steps, budgets=budgets, runs=len(runs), seconds=seconds)
+    distinct = [run["logged"]["distinct"] for run in runs]
+    return HEAD.format(
+        steps="/".join(str(steps) for steps in sorted({run["steps"] for run in runs})),
+        rollouts=runs[0]["rollouts"],
+        budgets=" and ".join(f"{BUDGET[size]} comparisons a group of {size}" for size in sizes),
+        runs=len(runs),
+        seconds=f"{fmean(run['seconds'] for run in runs):.0f}",
+        slowest=f"{max(run['seconds'] for run in runs):.0f}",
+        first=f"{fmean(series[0] for series in distinct):.1f}",
+        last=f"{fmean(series[-1] for series in distinct):.1f}",
+    )
 
 
 def _missing(table: Table, sizes: Sequence[int]) -> str:
@@ -139,139 +115,156 @@ def _missing(table: Table, sizes: Sequence[int]) -> str:
 
 def _results(table: Table, size: int) -> str:
     lines = [
-        "| reward | seeds | accuracy at the end | against the reference, paired | calls a group | length at the end |",
-        "|---|---|---|---|---|---|",
+        "| reward | seeds | accuracy at the end | paired with the reference | mean on the way | paired "
+        "| calls a group: first third, all | length at the end |",
+        "|---|---|---|---|---|---|---|---|",
     ]
     reference = table.get((REFERENCE, size), [])
-    for (row, its_size), runs in table.items():
-        if its_size != size:
-            continue
-        end = estimate([final(run) for run in runs])
-        difference = "reference" if row == REFERENCE else _interval(paired(runs, reference), sign=True)
-        calls = fmean(run["judge_calls_per_group"] for run in runs)
+    for row, runs in _of(table, size).items():
+        end, way = estimate([final(run) for run in runs]), estimate([on_the_way(run) for run in runs])
+        differences = ["reference", "reference"]
+        if row != REFERENCE:
+            differences = [_interval(paired(runs, reference, figure)) for figure in (final, on_the_way)]
+        first, every = (fmean(some) for some in zip(*map(calls, runs), strict=True))
         length = fmean(run["points"][-1]["length"] for run in runs)
         lines.append(
-            f"| {ROWS[row].title} | {len(runs)} | {end.mean:.3f} (SE {_number(end.stderr)}) | {difference} "
-            f"| {calls:.1f} | {length:.2f} |"
+            f"| {ROWS[row].title} | {len(runs)} | {_with_error(end)} | {differences[0]} | {_with_error(way)} "
+            f"| {differences[1]} | {first:.1f}, {every:.1f} | {length:.2f} |"
         )
-    start = estimate(
-        [run["points"][0]["accuracy"] for (_, s), runs in table.items() if s == size for run in runs]
-    )
-    return "\n".join(
-        [
-            *lines,
-            "",
-            f"Before training: {start.mean:.3f}, length 3.0.",
-        ]
-    )
+    starts = [run["points"][0] for runs in _of(table, size).values() for run in runs]
+    accuracy, length = (fmean(point[name] for point in starts) for name in ("accuracy", "length"))
+    return "\n".join([*lines, "", f"Before training: accuracy {accuracy:.3f}, length {length:.2f}."])
 
 
-def _surprises(table: Table, sizes: Sequence[int]) -> str:
-    """What the numbers say about the questions that everybody asks, in words chosen by the numbers."""
-    lines = ["\n## Read off the table\n"]
+def _read_off(table: Table, sizes: Sequence[int]) -> str:
+    """What the numbers say, in words chosen by the numbers: a line for each difference that is told apart."""
+    lines, tested = [], 0
     for size in sizes:
         reference = table.get((REFERENCE, size), [])
-        decided, open_ = [], []
-        for (row, its_size), runs in table.items():
-            if its_size == size and row != REFERENCE:
-                difference = paired(runs, reference)
-                if math.isnan(difference.half):
-                    continue
-                words = f"{ROWS[row].title} ({_interval(difference, sign=True)})"
-                (decided if abs(difference.mean) > difference.half else open_).append(words)
-        lines.append(
-            f"- Groups of {size}: told apart from the reference by these seeds: {'; '.join(decided) or 'none'}. "
-            f"Not told apart: {'; '.join(open_) or 'none'}."
-        )
-    return "\n".join(lines) + "\n"
+        undecided = []
+        for row, runs in _of(table, size).items():
+            differences = {
+                name: paired(runs, reference, figure)
+                for name, figure in (("at the end", final), ("on the way", on_the_way))
+            }
+            if row == REFERENCE or any(math.isnan(difference.half) for difference in differences.values()):
+                continue
+            tested += len(differences)
+            found = [
+                f"{_interval(difference)} {name}"
+                for name, difference in differences.items()
+                if difference.told_apart
+            ]
+            if found:
+                lines.append(f"- Groups of {size}, {ROWS[row].title}: {', '.join(found)}.")
+            else:
+                undecided.append(ROWS[row].title)
+        lines.append(f"- Groups of {size}, not told apart: {'; '.join(undecided) or 'none'}.")
+    return READ_OFF.format(tested=tested, chance=f"{0.05 * tested:.0f}") + "\n".join(lines) + "\n"
 
 
-def _hacking(table: Table, accuracies: Mapping[str, Any]) -> str:
+def _watched(table: Table, sizes: Sequence[int]) -> str:
+    lines = []
+    for size in sizes:
+        for row, runs in _of(table, size).items():
+            known = [some for run in runs if (some := preferences(run))]
+            prefers = "too few mistakes"
+            if known:
+                least = min(min(some) for some in known)
+                prefers = (
+                    f"{fmean(map(fmean, known)):.2f}, {least:.2f}, {fmean(some[-1] for some in known):.2f}"
+                )
+            distinct = [run["logged"]["distinct"] for run in runs]
+            shares = [run["logged"]["first_share"] for run in runs]
+            first = "-"
+            if shares[0][0] is not None:
+                first = f"{fmean(_ends(shares)[0]):.2f}, {fmean(_ends(shares)[1]):.2f}"
+            began, last = _ends(distinct)
+            lines.append(
+                f"| {size} | {ROWS[row].title} | {prefers} | {fmean(began):.1f}, {fmean(last):.1f} | {first} |"
+            )
+    return WATCHED + "\n".join(lines) + "\n"
+
+
+def _ends(series: Sequence[Sequence[float | None]]) -> tuple[list[float], list[float]]:
+    """The known values of the first five steps of every run, and of the last five."""
+    ends = ([some[k] for some in series for k in part] for part in (range(5), range(-5, 0)))
+    first, last = ([value for value in values if value is not None] for values in ends)
+    return first, last
+
+
+def _judges(table: Table, accuracies: Mapping[str, Mapping[str, float]]) -> str:
     lines = []
     for name in ("rrm", "scalar", "narrow_rrm", "narrow_scalar", "base"):
         runs = [run for (row, _), some in table.items() if ROWS[row].judge == name for run in some]
-        last = [run["points"][-1]["prefers_correct"] for run in runs if run["points"][-1]["pairs"] >= FEWEST]
+        known = [some for run in runs if (some := preferences(run))]
         begun = [step for run in runs if (step := collapse_began(run)) is not None]
+        made = sum(judge == name or judge.startswith(f"{name}-") for judge in accuracies)
         lines.append(
-            f"| {name.replace('_', ' ')} | {_accuracy(accuracies, name, 'narrow')} "
+            f"| {name.replace('_', ' ')} | {made} | {_accuracy(accuracies, name, 'narrow')} "
             f"| {_accuracy(accuracies, name, 'broad')} "
-            f"| {f'{fmean(last):.2f}' if last else 'too few'} | {len(begun)} of {len(runs)} "
-            f"| {', '.join(map(str, sorted(begun))) or '-'} |"
+            f"| {f'{fmean(some[-1] for some in known):.2f}' if known else 'too few'} "
+            f"| {len(begun)} of {len(runs)} | {', '.join(map(str, sorted(begun))) or '-'} |"
         )
-    return _NARROW + "\n".join(lines) + "\n"
+    return JUDGES + "\n".join(lines) + "\n"
 
 
 def _warnings(table: Table) -> str:
-    lines = []
-    for row in ROWS:
-        runs = [run for (name, _), some in table.items() if name == row for run in some]
-        for name, alarm in ALARMS.items():
-            w = warned(runs, alarm)
-            if w.collapsed or w.false:
-                never = w.collapsed - w.before - w.late
-                lines.append(
-                    f"| {row} | {name} | {w.before} / {w.late} / {never} of {w.collapsed} "
-                    f"| {w.false} of {w.healthy} |"
-                )
-    totals = []
-    for name, alarm in ALARMS.items():
-        w = warned([run for some in table.values() for run in some], alarm)
-        totals.append(
-            f"{name} warned before {w.before} of {w.collapsed} collapses, and falsely in {w.false} of {w.healthy} "
-            "healthy runs"
+    """A line an alarm; runs of a judge that was never trained apart, for an alarm that rings at once is right there."""
+    everything = [run for some in table.values() for run in some]
+    trained = [run for run in everything if ROWS[run["row"]].judge != "base"]
+    untrained = [run for run in everything if ROWS[run["row"]].judge == "base"]
+    lines, useful = [], []
+    for alarm in ALARMS:
+        ours, theirs = warned(trained, alarm), warned(untrained, alarm)
+        lines.append(
+            f"| {alarm.title} | {_counts(ours)} | {ours.false} of {ours.healthy} "
+            f"| {theirs.before + theirs.late + theirs.false} of {theirs.collapsed + theirs.healthy} |"
         )
-    rest = "Rows and alarms that are not listed: no collapse and no alarm. Over all rows: "
-    return _WARNED + "\n".join([*lines, "", rest + "; ".join(totals) + "."]) + "\n"
+        if alarm.live and ours.before and ours.before >= ours.collapsed / 2:
+            useful.append(f"{alarm.title} ({ours.before} of {ours.collapsed})")
+    collapsed = [run for run in trained if collapse_began(run) is not None]
+    verdict = (
+        "No run of a trained judge collapsed."
+        if not collapsed
+        else f"Of the metrics that need no right answers, before at least half of the collapses: {'; '.join(useful)}."
+        if useful
+        else "**No metric that needs no right answers warned before half of the collapses.**"
+    )
+    rows = sorted({f"{ROWS[run['row']].title}, groups of {run['group_size']}" for run in collapsed})
+    where = f" They were runs of: {'; '.join(rows)}." if rows else ""
+    return WARNED + "\n".join([*lines, "", verdict + where]) + "\n"
+
+
+def _counts(w: Warned) -> str:
+    if not w.collapsed:
+        return "does not apply"
+    return f"{w.before} / {w.late} / {w.collapsed - w.before - w.late} of {w.collapsed}"
+
+
+def _of(table: Table, size: int) -> dict[str, list[Run]]:
+    """The rows of one size."""
+    return {row: runs for (row, its_size), runs in table.items() if its_size == size}
 
 
 def _accuracy(accuracies: Mapping[str, Any], judge: str, kind: str) -> str:
-    return f"{accuracies[judge][kind]:.3f}" if judge in accuracies else "not made"
+    """Of one judge, or the range over those of several seeds."""
+    values = [
+        numbers[kind] for name, numbers in accuracies.items() if name == judge or name.startswith(f"{judge}-")
+    ]
+    if not values:
+        return "not made"
+    low, high = f"{min(values):.3f}", f"{max(values):.3f}"
+    return low if low == high else f"{low} to {high}"
 
 
-def _interval(value: Estimate, *, sign: bool = False) -> str:
-    number = f"{value.mean:+.3f}" if sign else f"{value.mean:.3f}"
-    return f"{number} ± {_number(value.half)}" if value.n else "-"
+def _with_error(value: Estimate) -> str:
+    return f"{value.mean:.3f} (SE {_number(value.stderr)})"
+
+
+def _interval(value: Estimate) -> str:
+    return f"{value.mean:+.3f} ± {_number(value.half)}" if value.n else "-"
 
 
 def _number(value: float) -> str:
     return "?" if math.isnan(value) else f"{value:.3f}"
-
-
-def _draw(table: Table, size: int, file: Path) -> None:
-    """Accuracy, length, and the judge's grip on the current policy, over steps; mean and range of the seeds."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
-    figure, panels = pyplot.subplots(1, 3, figsize=(17, 5), layout="constrained")
-    columns = (
-        ("accuracy", "accuracy, held out"),
-        ("length", "length, tokens"),
-        ("prefers_correct", "prefers_correct"),
-    )
-    colors = pyplot.get_cmap("tab20")
-    for index, row in enumerate(ROWS):
-        runs = table.get((row, size), [])
-        for panel, (column, title) in zip(panels, columns, strict=True):
-            steps = [point["step"] for point in runs[0]["points"]] if runs else []
-            values = [
-                [run["points"][k][column] for run in runs if run["points"][k][column] is not None]
-                for k in range(len(steps))
-            ]
-            known = [(step, some) for step, some in zip(steps, values, strict=True) if some]
-            if known:
-                x = [step for step, _ in known]
-                panel.plot(x, [fmean(some) for _, some in known], label=row, color=colors(index))
-                panel.fill_between(
-                    x,
-                    [min(some) for _, some in known],
-                    [max(some) for _, some in known],
-                    color=colors(index),
-                    alpha=0.12,
-                )
-            panel.set(title=title, xlabel="step")
-    panels[0].legend(fontsize="small")
-    figure.suptitle(f"Groups of {size}: mean and range over seeds")
-    figure.savefig(file, dpi=90)
-    pyplot.close(figure)
