@@ -11,7 +11,9 @@ import json
 import logging
 import time
 from collections import Counter
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import replace
 from typing import IO
 from uuid import uuid4
@@ -21,10 +23,10 @@ from rrm_reward.build import build_arena, build_referee
 from rrm_reward.config import LogConfig
 from rrm_reward.errors import ConfigError
 from rrm_reward.health import plain_name
+from rrm_reward.integrations.openrlhf._backend import engine_backend
 from rrm_reward.integrations.openrlhf._games import Game, LostGame, ReferenceGame, SiblingGame
 from rrm_reward.integrations.openrlhf._settings import Settings
 from rrm_reward.integrations.openrlhf._shares import Share
-from rrm_reward.judge import make_backend
 from rrm_reward.types import Query
 
 logger = logging.getLogger(__name__)
@@ -41,6 +43,7 @@ class Rewarder:
     Attributes:
         counts: ``samples``, ``unknown`` (rewards that became the group's mean), ``failed`` (rollouts), ``alone``
             (groups of one), ``errors`` (our own).
+        wrong: why the judge that the run was to start cannot work: no reward will ever come, and the run should end.
 
     Raises:
         ConfigError: settings that cannot work, a log that cannot be written.
@@ -48,15 +51,15 @@ class Rewarder:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        judge = settings.rrm.judge
         # the referee asks the same replicas, or the same model in process, which nobody has room for twice
-        self._backend = make_backend(judge) if judge.kind == "rrm" else None
+        self._backend = engine_backend(settings.rrm.judge)
         self._arena = build_arena(settings.rrm, self._backend)
         self._starting: asyncio.Task[Arena] | None = None
         self._refereeing: asyncio.Task[Arena] | None = None
         self._log = _open_log(settings.openrlhf.log)
         self._reported = (time.monotonic(), 0.0)
         self.counts: Counter[str] = Counter()
+        self.wrong: ConfigError | None = None
 
     async def open(self, query: Query, size: int, reference: str | None = None) -> Game:
         """A group of `size` rollouts that answer `query`.
@@ -85,6 +88,11 @@ class Rewarder:
         except Exception as error:
             self.complain("errors", "a group cannot be opened and gets no rewards", error)
             return LostGame()
+
+    def awake(self) -> AbstractAsyncContextManager[None]:
+        """While anyone of any engine is inside, a judge that sleeps between uses is awake; others always are."""
+        awake: Callable[[], AbstractAsyncContextManager[None]] = getattr(self._backend, "awake", nullcontext)
+        return awake()
 
     def settled(self, group: str, slot: int, query: str, text: str | None, share: Share) -> None:
         """A sample got its share: count it and write it down."""
@@ -137,6 +145,9 @@ class Rewarder:
         try:
             await arena.start()
         except ConfigError as error:
+            if self._settings.rrm.judge.backend == "ray":
+                self.wrong = error
+                raise
             # it was there when the engine started: go on, and every comparison is missing until it is back
             logger.error("the judge cannot be checked, and the run goes on: %s", error)
         return arena
@@ -167,7 +178,8 @@ class Rewarder:
 def check_judge(settings: Settings) -> None:
     """Ask the judge whether it is what the settings say; works with and without a running event loop.
 
-    A judge in process (``judge.backend=transformers``) is not loaded twice to be checked.
+    A judge in process (``judge.backend=transformers``) is not loaded twice to be checked, nor is one that the run
+    starts itself (``judge.backend=ray``) there yet.
 
     Raises:
         ConfigError: with key, value and fix.

@@ -18,14 +18,18 @@ from pathlib import Path
 from typing import Any
 
 from rrm_reward.build import build_arena
-from rrm_reward.config import LogConfig
+from rrm_reward.config import JudgeConfig, LogConfig
 from rrm_reward.errors import ConfigError
+from rrm_reward.integrations.openrlhf._backend import FEWEST_MODELS, check_places, is_shared
 from rrm_reward.integrations.openrlhf._settings import Settings, find_config, read_settings
 from rrm_reward.integrations.openrlhf._version import require_openrlhf
 from rrm_reward.types import Group
 
 _RESPONSES = ["<think>Two and two.</think>The answer is 4.", "<think>Two, two.</think>The answer is 22."]
 """As a policy that thinks writes them, so that no setting of the judge's view finds them empty."""
+
+_MOST_MEMORY = 0.95
+"""Of a GPU, for a rollout engine and a judge that are awake together."""
 
 _AGENT = ("--train.agent_func_path", "--agent_func_path")
 
@@ -43,6 +47,19 @@ def trainer_flags(arguments: Sequence[str]) -> argparse.Namespace:
     )
     parser.add_argument("--data.label_key", "--label_key", dest="label_key", default=None)
     parser.add_argument("--eval.dataset", "--eval_dataset", dest="evaluation", default=None)
+    parser.add_argument(
+        "--train.colocate_all", "--colocate_all_models", dest="colocated", action="store_true"
+    )
+    parser.add_argument("--train.async_enable", "--async_train", dest="asynchronous", action="store_true")
+    parser.add_argument("--algo.kl.init_coef", "--init_kl_coef", dest="kl", type=float, default=0.01)
+    parser.add_argument("--critic.model_name_or_path", "--critic_pretrain", dest="critic", default=None)
+    parser.add_argument(
+        "--vllm.gpu_memory_utilization",
+        "--vllm_gpu_memory_utilization",
+        dest="memory",
+        type=float,
+        default=0.95,
+    )
     return parser.parse_known_args(arguments)[0]
 
 
@@ -101,6 +118,8 @@ def check_flags(flags: argparse.Namespace, settings: Settings) -> None:
         raise ConfigError(
             "rrm_openrlhf.label", settings.openrlhf.label, "needs labels: name a column by --data.label_key"
         )
+    if settings.rrm.judge.backend == "ray":
+        check_beside(flags, settings.rrm.judge)
     if flags.evaluation is not None and settings.openrlhf.label != "reference":
         print(
             "rrm-reward: note: evaluation rollouts are compared with each other, so their mean says nothing about the "
@@ -108,7 +127,33 @@ def check_flags(flags: argparse.Namespace, settings: Settings) -> None:
         )
 
 
+def check_beside(flags: argparse.Namespace, judge: JudgeConfig) -> None:
+    """A judge that the run starts itself must find its GPUs, and its memory there.
+
+    Raises:
+        ConfigError: with key, value and fix.
+    """
+    if not is_shared(judge):
+        check_places(judge)
+        return
+    if not flags.colocated or flags.asynchronous:
+        fix = (
+            "OpenRLHF's engines share their GPUs under --train.colocate_all without --train.async_enable only; add the "
+            "one and drop the other, or set 1.0 for GPUs of its own"
+        )
+        raise ConfigError("rrm.judge.cluster.share", judge.cluster.share, fix)
+    check_places(judge, FEWEST_MODELS + (flags.kl > 0) + (flags.critic is not None))
+    if judge.cluster.engine == "vllm":
+        key = "gpu_memory_utilization"
+        mine = float(judge.cluster.engine_args.get(key, 0.9))
+        if mine + flags.memory > _MOST_MEMORY:
+            fix = f"--vllm.{key} is {flags.memory:g}, and both hold theirs at once: together at most {_MOST_MEMORY:g}"
+            raise ConfigError(f"rrm.judge.cluster.engine_args.{key}", mine, fix)
+
+
 async def _ask_once(settings: Settings) -> str:
+    if settings.rrm.judge.backend == "ray":
+        return "the run starts the judge itself, and it was not asked"
     async with build_arena(replace(settings.rrm, log=LogConfig())) as arena:
         result = await arena.judge(Group("check", "What is 2 + 2?", _RESPONSES))
     if result.missing or not result.calls:

@@ -16,7 +16,8 @@ rows with the same prompt need nothing more.
 
 What a run is spared: a rollout that fails is replaced (`rrm_reward.integrations.openrlhf._standin`), a reward that is
 unknown is the group's mean, a judge that is gone costs rewards for a while. What it is not spared is a dead vLLM
-engine: no later rollout could succeed, and the trainer should end with vLLM's own words.
+engine: no later rollout could succeed, and the trainer should end with vLLM's own words. Nor a judge that the run was
+to start and cannot (``judge.backend=ray``).
 """
 
 from __future__ import annotations
@@ -130,7 +131,11 @@ class RRMAgentExecutor(SingleTurnAgentExecutor):  # type: ignore[misc]
         except BaseException:
             siblings.abandon(slot)
             raise
-        share = await self._share(siblings, slot, text, prompt, label, hf_tokenizer)
+        async with self.rewarder.awake():
+            share = await self._share(siblings, slot, text, prompt, label, hf_tokenizer)
+        if self.rewarder.wrong is not None:
+            # not one reward would ever come
+            raise self.rewarder.wrong
         if output is None:
             output = (
                 copy_of(siblings.survivor)

@@ -1,10 +1,13 @@
 #!/usr/bin/env bash
-# GRPO with OpenRLHF 0.11.2 on unlabeled WebInstruct: one node of 8 GPUs that trains, one judge server that answers.
+# GRPO with OpenRLHF 0.11.2 on unlabeled WebInstruct: one node of 8 GPUs that trains, and a judge: a server that answers,
+# or replicas that the run starts itself.
 # Arguments are further flags of openrlhf.cli.train_ppo_ray.
 #
 #   JUDGE_URL=http://judge-host:8000/v1 ./run_webinstruct.sh
 #   JUDGE_URL=... JUDGE_MODEL=Reward-Reasoning/RRM-32B ./run_webinstruct.sh
 #   JUDGE_URL=... MODE=async ./run_webinstruct.sh       4 GPUs train while 4 roll out; groups that teach nothing are dropped
+#   JUDGE=own ./run_webinstruct.sh                      no server: 4 of the 8 GPUs judge, 4 roll out and train
+#   JUDGE=share ./run_webinstruct.sh                    no server: the judge shares all 8, and sleeps while they train
 #
 # The judge (on another node, or on GPUs that are hidden from the trainer by CUDA_VISIBLE_DEVICES):
 #
@@ -19,28 +22,49 @@
 # its own shell. The reward itself needs no GPU. (Flags are parsed by OpenRLHF in our tests; on GPUs, CUDA or ROCm, this
 # was read in the sources of OpenRLHF and vLLM and not run by us.)
 #
-# On several nodes: start Ray, and submit the last command with JUDGE_URL, JUDGE_MODEL and ENGINES in the env_vars of
-# --runtime-env-json, for Ray's processes do not inherit this shell's. This folder must be where every node sees it.
+# On several nodes: start Ray, and submit the last command with JUDGE_URL, JUDGE_MODEL, ENGINES and, with JUDGE, RRM_CONFIG
+# in the env_vars of --runtime-env-json, for Ray's processes do not inherit this shell's. This folder must be where every node sees it.
 set -euo pipefail
 
 here="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"
 data="${DATA:-$HOME/data/webinstruct}"
 export JUDGE_URL="${JUDGE_URL:-http://127.0.0.1:8000/v1}"
 
+half=
+case "${JUDGE:-server}" in
+  server) ;;
+  own)
+    export RRM_CONFIG="$here/webinstruct_rrm_own.yaml"
+    half=yes
+    ;;
+  share)
+    export RRM_CONFIG="$here/webinstruct_rrm_share.yaml"
+    ;;
+  *)
+    echo "JUDGE is server, own or share, not $JUDGE" >&2
+    exit 2
+    ;;
+esac
+
 case "${MODE:-sync}" in
   sync) # the same 8 GPUs roll out and train, in turns
-    gpus=8
-    export ENGINES=8
+    gpus=${half:+4}
+    gpus=${gpus:-8}
+    export ENGINES=$gpus
+    memory=0.6
+    # the judge's part stands in webinstruct_rrm_share.yaml
+    if [[ "${JUDGE:-}" == share ]]; then memory=0.45; fi
     placement=(
       --train.colocate_all
-      --vllm.gpu_memory_utilization 0.6
+      --vllm.gpu_memory_utilization "$memory"
       --vllm.enable_sleep
       --ds.enable_sleep
     )
     ;;
   async)
-    gpus=4
-    export ENGINES=4
+    gpus=${half:+2}
+    gpus=${gpus:-4}
+    export ENGINES=$gpus
     placement=(
       --train.async_enable
       --train.colocate_actor_ref
@@ -99,10 +123,12 @@ flags=(
 )
 
 # any answer will do: a judge that wants a key says 401 here, and the check says what it lacks
-until curl --silent --output /dev/null --max-time 5 "$JUDGE_URL/models"; do
-  echo "waiting for the judge at $JUDGE_URL"
-  sleep 10
-done
+if [[ "${JUDGE:-server}" == server ]]; then
+  until curl --silent --output /dev/null --max-time 5 "$JUDGE_URL/models"; do
+    echo "waiting for the judge at $JUDGE_URL"
+    sleep 10
+  done
+fi
 
 # OpenRLHF notices an engine that did not start only when its weights are due, after minutes; this tells it now
 python3 -m rrm_reward.integrations.openrlhf.check "${flags[@]}"

@@ -10,6 +10,8 @@
 
     _group.py        JudgeGroup: calls that outlive their replica
     _crew.py         all replicas as one: awake while anyone is inside, one outage at a time
+    _shared.py       one group for many processes of a job
+    _switch.py       on while anyone of a process is inside
     _routing.py      which replica gets a call: a state machine without Ray
     _keeper.py       keeps one replica alive, through launch, sleep and loss: a state machine without Ray
     _life.py         what a replica is to its keeper; `_actor.py` is one of Ray
@@ -29,6 +31,7 @@ Importing this package imports no Ray. ``docs/cluster.md`` is the user's page.
 from rrm_reward.cluster._devices import Devices, Finding, check_environment, detect_devices
 from rrm_reward.cluster._engine import Declined, Engine, EngineSpec
 from rrm_reward.cluster._group import JudgeGroup, judge_group
+from rrm_reward.cluster._shared import SharedJudge
 
 __all__ = [
     "Declined",
@@ -37,6 +40,7 @@ __all__ = [
     "EngineSpec",
     "Finding",
     "JudgeGroup",
+    "SharedJudge",
     "check_environment",
     "detect_devices",
     "judge_group",

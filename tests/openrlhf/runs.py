@@ -113,18 +113,18 @@ class Run:
 
 
 def train(folder: Path, assets: Assets, judge: str, *further: str, openrlhf: str = "") -> Run:
-    """Run to the end, rewarded by the judge at this URL.
+    """Run to the end.
 
     Args:
         folder: for everything that the run writes.
         assets: what it trains on.
-        judge: base URL.
+        judge: where and what it is: settings of the node ``rrm.judge``.
         further: arguments of ``train_ppo_ray``.
         openrlhf: further settings of the node ``rrm_openrlhf``, each ending in a comma.
     """
     folder.mkdir(exist_ok=True)
     (folder / "rrm.yaml").write_text(
-        f"rrm:\n  judge: {{urls: ['{judge}'], model: RRM-7B, timeout: 60, retries: 0, reasks: 0}}\n"
+        f"rrm:\n  judge: {{{judge}, model: RRM-7B, timeout: 60, retries: 0, reasks: 0}}\n"
         f"rrm_openrlhf: {{{openrlhf} log: {folder}/samples.jsonl}}\n"
     )
     # a copy of the recipe's agent file, with its settings beside it, as a user has them

@@ -1,12 +1,16 @@
 """The unmodified ``openrlhf.cli.train_ppo_ray`` from start to end, rewarded by this package.
 
-A random policy babbles on vLLM's CPU build, a loopback judge prefers some babble to other, and DeepSpeed trains on it.
-Every promise is read from what OpenRLHF logged and from what the executor wrote down.
+A random policy babbles on vLLM's CPU build, a judge prefers some babble to other, and DeepSpeed trains on it. The judge
+is a server, or a replica that the run starts itself, on a share of the policy's GPU or on one of its own. Every promise
+is read from what OpenRLHF logged and from what the executor and the replica wrote down.
 """
 
 from __future__ import annotations
 
+import itertools
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -19,7 +23,9 @@ pytestmark = pytest.mark.trainer(minutes=2)
 
 STEPS = 2
 EVALUATION_ROWS, EVALUATION_ROLLOUTS = 2, 3
-FAILING = pytest.mark.parametrize("failing", [0.0, 0.1], ids=["sound_judge", "tenth_call_fails"])
+FILTERING = ["--train.async_enable", "--algo.dynamic_filtering_enable"]
+TENTH = 0.1
+"""Calls that fail where a server is the judge."""
 
 
 @pytest.fixture(scope="module")
@@ -71,21 +77,39 @@ def assert_the_judge_failed(run: Run, share: float) -> None:
         assert all(step["rrm_known"] == 1 and step["rrm_missing"] == 0 for step in steps)
 
 
-@FAILING
-def test_synchronous_with_evaluation_against_references(
-    tmp_path: Path, assets: Assets, failing: float
-) -> None:
-    evaluation = [
+@contextmanager
+def failing_server() -> Iterator[str]:
+    """Settings of a judge that fails every tenth call."""
+    with JudgeProcess("--http-500", str(TENTH)) as judge:
+        yield f"urls: ['{judge.url}']"
+
+
+def replica(orders: Path, cluster: str) -> str:
+    """Settings of a judge that the run starts itself: an engine that needs no vLLM and notes what happens to it."""
+    orders.mkdir()
+    engine = "engine: 'tests.support.fake_engine:FakeEngine'"
+    arguments = f"engine_args: {{orders: '{orders}', sleeps: true, prefers: true}}"
+    return f"backend: ray, cluster: {{{engine}, {arguments}, {cluster}}}"
+
+
+def events(orders: Path) -> list[str]:
+    """What the replica went through, each stretch of the same once."""
+    words = [line.split()[0] for line in (orders / "log").read_text().splitlines()]
+    return [word for word, _ in itertools.groupby(word for word in words if word != "end")]
+
+
+def evaluating(assets: Assets) -> list[str]:
+    """Arguments for an evaluation after the last step."""
+    return [
         f"--eval.dataset={assets.evaluation}",
         f"--eval.n_samples_per_prompt={EVALUATION_ROLLOUTS}",
         f"--eval.steps={STEPS}",
         "--data.label_key=label",
     ]
-    with JudgeProcess("--http-500", str(failing)) as judge:
-        run = train(tmp_path, assets, judge.url, *evaluation, openrlhf="label: reference,")
-    assert_it_trained(run)
-    assert_whole_groups(run)
-    assert_the_judge_failed(run, failing)
+
+
+def assert_it_evaluated(run: Run) -> None:
+    """Once, against references."""
     evaluated = [sample for sample in run.samples() if str(sample["query"]).startswith("How")]
     assert run.evaluations() == 1
     assert len(evaluated) == EVALUATION_ROWS * EVALUATION_ROLLOUTS
@@ -93,12 +117,50 @@ def test_synchronous_with_evaluation_against_references(
     assert all(0.0 <= sample["reward"] <= 1.0 for sample in evaluated)
 
 
-@FAILING
-def test_asynchronous_with_dynamic_filtering(tmp_path: Path, assets: Assets, failing: float) -> None:
-    filtering = ["--train.async_enable", "--algo.dynamic_filtering_enable"]
-    with JudgeProcess("--http-500", str(failing)) as judge:
-        run = train(tmp_path, assets, judge.url, *filtering)
+def test_synchronous_with_evaluation_against_references_by_a_server_that_fails(
+    tmp_path: Path, assets: Assets
+) -> None:
+    with failing_server() as judge:
+        run = train(tmp_path, assets, judge, *evaluating(assets), openrlhf="label: reference,")
     assert_it_trained(run)
     assert_whole_groups(run)
-    assert_the_judge_failed(run, failing)
+    assert_the_judge_failed(run, TENTH)
+    assert_it_evaluated(run)
+
+
+def test_synchronous_with_the_judge_on_a_share_of_the_policys_gpu(tmp_path: Path, assets: Assets) -> None:
+    judge = replica(tmp_path / "orders", "share: 0.4, cpus: 0.2, sleep: 1")
+    shared = ["--train.colocate_all", *evaluating(assets)]
+    run = train(tmp_path, assets, judge, *shared, openrlhf="label: reference,")
+    assert_it_trained(run)
+    assert_whole_groups(run)
+    assert_the_judge_failed(run, 0.0)
+    assert_it_evaluated(run)
+    # loaded, put to sleep, awake for the rollouts of each step and of the evaluation, asleep at the end
+    loaded, rest = events(tmp_path / "orders")[:3], events(tmp_path / "orders")[3:]
+    assert loaded == ["load", "vote", "sleep"]
+    assert rest[: 3 * (len(rest) // 3)] == ["wake", "vote", "sleep"] * (len(rest) // 3)
+    assert len(rest) // 3 >= STEPS + 1
+    assert rest[3 * (len(rest) // 3) :] in ([], ["close"])
+
+
+def test_asynchronous_with_dynamic_filtering_by_a_server_that_fails(tmp_path: Path, assets: Assets) -> None:
+    with failing_server() as judge:
+        run = train(tmp_path, assets, judge, *FILTERING)
+    assert_it_trained(run)
+    assert_whole_groups(run)
+    assert_the_judge_failed(run, TENTH)
     assert all(step["dynamic_filtering_pass_rate"] > 0 for step in run.steps())
+
+
+def test_asynchronous_with_dynamic_filtering_and_the_judge_on_a_gpu_of_its_own(
+    tmp_path: Path, assets: Assets
+) -> None:
+    judge = replica(tmp_path / "orders", "replicas: 1")
+    run = train(tmp_path, assets, judge, *FILTERING)
+    assert_it_trained(run)
+    assert_whole_groups(run)
+    assert_the_judge_failed(run, 0.0)
+    assert all(step["dynamic_filtering_pass_rate"] > 0 for step in run.steps())
+    assert events(tmp_path / "orders")[:2] == ["load", "vote"]
+    assert "sleep" not in events(tmp_path / "orders")
