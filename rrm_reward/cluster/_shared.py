@@ -28,7 +28,7 @@ from rrm_reward.judge import BackendError, Completion, Message, Sampling
 logger = logging.getLogger(__name__)
 
 _MAX_CONCURRENCY = 100_000
-_PAUSE = 1.0
+_FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 30.0
 
 
 class Host:
@@ -114,7 +114,7 @@ class SharedJudge:
     async def start(self) -> None:
         """See `Backend.start`: finds the judge, or starts it."""
         try:
-            tokens, wrong = await _answer(self._host().start.remote())
+            tokens, wrong = await self._ask("start")
         except Exception as error:
             fix = f"the judge's host cannot be started ({type(error).__name__}: {str(error).splitlines()[0]})"
             raise ConfigError("judge.backend", self._config.backend, fix) from error
@@ -128,23 +128,8 @@ class SharedJudge:
 
     async def complete(self, messages: Sequence[Message], n: int, sampling: Sampling) -> list[Completion]:
         """See `Backend.complete`. A call that is cancelled here is cancelled in the engine."""
-        import ray
-        from ray.exceptions import RayActorError
-
-        for attempt in range(1 + self._config.retries):
-            if attempt:
-                await asyncio.sleep(_PAUSE)
-            call = self._host().complete.remote(list(messages), n, sampling)
-            try:
-                completions: list[Completion] = await _answer(call)
-            except asyncio.CancelledError:
-                ray.cancel(call)
-                raise
-            except RayActorError as error:
-                logger.error("the judge's host is lost, and is asked again: %s", type(error).__name__)
-            else:
-                return completions
-        raise BackendError("the judge's host is lost")
+        completions: list[Completion] = await self._ask("complete", list(messages), n, sampling)
+        return completions
 
     @asynccontextmanager
     async def awake(self) -> AsyncIterator[None]:
@@ -175,6 +160,27 @@ class SharedJudge:
             }
             self._handle = ray.remote(Host).options(**options).remote(self._config, tuple(self._groups()))
         return self._handle
+
+    async def _ask(self, method: str, *arguments: Any) -> Any:
+        """The host's answer; a host that is lost is asked again, until Ray has restarted it."""
+        import ray
+        from ray.exceptions import RayActorError
+
+        loop = asyncio.get_running_loop()
+        deadline, pause = loop.time() + self.patience, _FIRST_PAUSE
+        while True:
+            call = getattr(self._host(), method).remote(*arguments)
+            try:
+                return await _answer(call)
+            except asyncio.CancelledError:
+                ray.cancel(call)
+                raise
+            except RayActorError as error:
+                if loop.time() + pause > deadline:
+                    raise BackendError(f"the judge's host is lost ({type(error).__name__})") from error
+                logger.error("the judge's host is lost, and is asked again: %s", type(error).__name__)
+            await asyncio.sleep(pause)
+            pause = min(2 * pause, _LONGEST_PAUSE)
 
     async def _hold(self) -> None:
         await self._tell("hold")
