@@ -31,7 +31,7 @@ from recipes.miniature.verl_cpu.launch import CPURun
 from rrm_reward.record import read_groups
 
 CHECKPOINTS = Path(__file__).parent / "checkpoints"
-STEPS = 40
+STEPS = 24
 TICK_SECONDS = 5.0
 VALIDATION_SAMPLES = 2
 """Of each held-out prompt, as rows of their own: of several samples of one row verl draws a thousand bootstraps for
@@ -52,7 +52,7 @@ class Setting:
     steps: int = STEPS
     prompts: int = 8
     rollouts: int = 8
-    validate_every: int = 20
+    validate_every: int = 12
     limit_seconds: float = 900.0
 
 
