@@ -42,6 +42,8 @@ bench-ranking: .venv/.ready
 	test -e benchmarks/data/adaptive_rank.json || \
 		.venv/bin/python -m benchmarks.adaptive_rank --json benchmarks/data/adaptive_rank.json
 	.venv/bin/python -m benchmarks.ranking
+	.venv/bin/python -m benchmarks.sharing
+	test -e benchmarks/data/width.json || .venv/bin/python -m benchmarks.width --json benchmarks/data/width.json
 	.venv/bin/python -m benchmarks.ranking --report
 
 # Schedules, ratings and judges as the reward of the miniature; goes on where it ended (docs/ablation.md).

@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from scipy import stats
 
+from benchmarks import sharing, width
 from benchmarks._simulated import ADAPTIVE, JUDGES, ROUND_ROBIN, Design
 
 DOCS = Path(__file__).parents[1] / "docs"
@@ -38,8 +40,8 @@ Judges are formulas: Assistant 1 wins if q1 - q2 + bias + effect of the pair + N
 
 _MEASURES = """
 *tau*: Kendall's, ties count 0. *correlation*: of advantages with the true qualities. *top-1*: how often the best
-response is rated best. *learnt*: the position term is learnt over the groups of the cell, from nothing. ± is one
-standard error over groups. All designs of a cell judge the same groups and hear the same verdict on the same ordered
+response is rated best. *learnt*: the position term is learnt over the groups of the cell, from nothing. ± is half of a
+95 % interval over groups (Student's t). `elo` without *online* is `bradley_terry` on another scale. All designs of a cell judge the same groups and hear the same verdict on the same ordered
 pair, so that differences are paired.
 """
 
@@ -53,7 +55,9 @@ def write(rows: list[Row], docs: Path = DOCS) -> None:
     if not rows:
         raise SystemExit("no rows yet: run python -m benchmarks.ranking first")
     parts = [_HEAD + "\n".join(_judge(name) for name in JUDGES) + "\n" + _MEASURES]
-    parts += [_recommendation(rows), _against_round_robin(rows), _through_rank(), _plots(rows, docs)]
+    parts += [_recommendation(rows), _against_round_robin(rows), sharing.section(sharing.read())]
+    parts += [width.section()]
+    parts += [_through_rank(), _plots(rows, docs)]
     parts += [_table(rows, n) for n in sorted({row["n"] for row in rows})]
     (docs / "ranking.md").write_text("\n".join(filter(None, parts)))
 
@@ -69,14 +73,14 @@ def _judge(name: str) -> str:
 
 
 def _means(rows: list[Row]) -> dict[tuple[int, int, str], Row]:
-    """Over the judges, by (n, budget, design): tau, its error, correlation, top-1, calls, number of judges."""
+    """Over the judges, by (n, budget, design): tau, half its interval, correlation, top-1, calls, judges."""
     cells: dict[tuple[int, int, str], list[Row]] = defaultdict(list)
     for row in rows:
         cells[row["n"], row["budget"], row["design"]].append(row)
     return {
         key: {
             "tau": float(np.mean([r["tau"][0] for r in found])),
-            "error": float(np.sqrt(sum(r["tau"][1] ** 2 for r in found)) / len(found)),
+            "half": float(np.sqrt(sum(half_width(r, "tau") ** 2 for r in found)) / len(found)),
             "correlation": float(np.mean([r["correlation"][0] for r in found])),
             "top": float(np.mean([r["top"][0] for r in found])),
             "calls": float(np.mean([r["calls"] for r in found])),
@@ -96,59 +100,108 @@ def _recommendation(rows: list[Row]) -> str:
     ]
     for n, budget in sorted({(row["n"], row["budget"]) for row in rows}):
         found = sorted(
-            ((m["tau"], m["error"], d) for (k, b, d), m in means.items() if (k, b) == (n, budget)),
+            ((m["tau"], m["half"], d) for (k, b, d), m in means.items() if (k, b) == (n, budget)),
             reverse=True,
         )
-        (tau, error, best), (tau2, error2, second) = found[:2]
+        (tau, half, best), (tau2, half2, second) = found[:2]
         plain = means[n, budget, Design("round_robin", "win_rate").name]["tau"]
         text.append(
-            f"| {n} | {budget} | {best} | {tau:.3f} ± {error:.3f} | {second} | {tau2:.3f} ± {error2:.3f} "
-            f"| {plain:.3f} |"
+            f"| {n} | {budget} | {best} | {tau:.3f} ± {half:.3f} | {second} | {tau2:.3f} ± {half2:.3f} | {plain:.3f} |"
         )
-    return "\n".join(text) + "\n\n" + (Path(__file__).parent / "_ranking_advice.md").read_text()
+    advice = (Path(__file__).parent / "_ranking_advice.md").read_text()
+    return "\n".join(text) + "\n\n" + advice.replace("{best_of_n}", _best_of_n(means))
+
+
+def _best_of_n(means: dict[tuple[int, int, str], Row]) -> str:
+    """Who finds the best response most often at n and at 2n calls."""
+    text = [
+        "  | n | budget | finds the best most often | top-1 | calls | second | top-1 |",
+        "  |---|---|---|---|---|---|---|",
+    ]
+    for n in sorted({n for n, *_ in means}):
+        for budget in (n, 2 * n):
+            here = [(m, d) for (k, b, d), m in means.items() if (k, b) == (n, budget)]
+            if len(here) > 1:
+                (best, name), (next_best, second) = sorted(here, key=lambda item: -item[0]["top"])[:2]
+                text.append(
+                    f"  | {n} | {budget} | {name} | {best['top']:.2f} | {best['calls']:.1f} | {second} | "
+                    f"{next_best['top']:.2f} |"
+                )
+    return "\n".join(text)
+
+
+def half_width(row: Row, of: str = "vs") -> float:
+    """Half of the 95 % interval of a row's mean over its groups, by Student's t."""
+    return float(stats.t.ppf(0.975, row["groups"] - 1) * row[of][1])
+
+
+def _asked_the_same(row: Row) -> bool:
+    """Up to a ring nothing can be chosen, and with both orders of all pairs nothing is left out."""
+    return bool(row["budget"] <= row["n"] or row["budget"] == row["n"] * (row["n"] - 1))
 
 
 def _against_round_robin(rows: list[Row]) -> str:
     """Paired differences of adaptive to the round robin with the same rating, counted honestly."""
     compared = [row for row in rows if row["design"] == ADAPTIVE.name]
-    ties = [row for row in compared if row["budget"] <= row["n"]]  # up to a ring both ask the same
-    real = [row for row in compared if row["budget"] > row["n"]]
-    better = [row for row in real if row["vs"][0] > 2 * row["vs"][1]]
-    worse = [row for row in real if row["vs"][0] < -2 * row["vs"][1]]
-    lowest = min(real, key=lambda row: row["vs"][0] - 2 * row["vs"][1])
+    ties = [row for row in compared if _asked_the_same(row)]
+    real = [row for row in compared if not _asked_the_same(row)]
+    better = [row for row in real if row["vs"][0] > half_width(row)]
+    worse = [row for row in real if row["vs"][0] < -half_width(row)]
+    lowest = min(real, key=lambda row: row["vs"][0] - half_width(row))
     smallest = min(real, key=lambda row: row["vs"][0])
     undecided = [row for row in real if row not in better and row not in worse]
 
     def said(row: Row) -> str:
-        return f"{row['judge']}, n = {row['n']}, budget {row['budget']}: {row['vs'][0]:+.3f} ± {row['vs'][1]:.3f}"
+        return f"{row['judge']}, n = {row['n']}, budget {row['budget']}: {row['vs'][0]:+.3f} ± {half_width(row):.3f}"
 
     mean = float(np.mean([row["vs"][0] for row in real]))
-    low, chance = lowest["vs"][0] - 2 * lowest["vs"][1], 0.025 * len(real)
-    counts = len(better), len(worse), len(undecided)
+    widest = max((abs(row["vs"][0]) for row in ties), default=0.0)
+    low, chance = lowest["vs"][0] - half_width(lowest), 0.025 * len(real)
     said_of_all = (
-        f"{len(compared)} cells, paired by group. In {len(ties)} both asked exactly the same (budgets up to a ring): "
-        f"a tie by construction. Of the other {len(real)}, adaptive is better by more than two standard errors in "
-        f"{counts[0]}, worse in {counts[1]}, and in {counts[2]} the difference is smaller than that. The mean "
-        f'difference of tau over the {len(real)} is {mean:+.3f}. "No difference found" is not "no difference": the '
-        f"smallest estimate is {said(smallest)}; the lowest lower limit of a 95 % interval is {low:+.3f} "
+        f"{len(compared)} cells, paired by group; ± is half of a 95 % interval (Student's t). In {len(ties)} both "
+        f"asked exactly the same (budgets up to a ring, and for both orders of all pairs): a tie by construction; "
+        f"there the means differ by {widest:.3f} at most, by how two missing orders of a pair are weighed. Of the other "
+        f"{len(real)}, adaptive is better in {len(better)}, worse in {len(worse)}, and in {len(undecided)} the "
+        f'interval holds 0. The mean difference of tau over the {len(real)} is {mean:+.3f}. "No difference found" is not "no '
+        f'difference": the smallest estimate is {said(smallest)}; the lowest lower limit is {low:+.3f} '
         f"({said(lowest)}). Of {len(real)} comparisons of equals, about {chance:.0f} would look worse by chance."
     )
     title = "## adaptive against the round robin of the same budget and rating\n"
     text = [title, textwrap.fill(said_of_all, 118) + "\n"]
     if worse:
-        text += ["Worse by more than two standard errors:\n", *(f"- {said(row)}" for row in worse), ""]
-    text += ["| n | budget | cells | better | worse | neither | mean difference of tau | lowest 95 % limit |"]
-    text += ["|---|---|---|---|---|---|---|---|"]
+        text += ["Worse, by the 95 % interval:\n", *(f"- {said(row)}" for row in worse), ""]
+    text += [
+        "| n | budget | groups | cells | better | worse | neither | mean difference of tau | lowest 95 % limit |"
+    ]
+    text += ["|---|---|---|---|---|---|---|---|---|"]
     for n, budget in sorted({(row["n"], row["budget"]) for row in real}):
         cell = [row for row in real if (row["n"], row["budget"]) == (n, budget)]
         up = sum(row in better for row in cell)
         down = sum(row in worse for row in cell)
-        low = min(row["vs"][0] - 2 * row["vs"][1] for row in cell)
+        low = min(row["vs"][0] - half_width(row) for row in cell)
         text.append(
-            f"| {n} | {budget} | {len(cell)} | {up} | {down} | {len(cell) - up - down} | "
+            f"| {n} | {budget} | {cell[0]['groups']} | {len(cell)} | {up} | {down} | {len(cell) - up - down} | "
             f"{np.mean([row['vs'][0] for row in cell]):+.3f} | {low:+.3f} |"
         )
-    return "\n".join(text) + "\n"
+    return "\n".join([*text, "", *_by_judge(real)]) + "\n"
+
+
+def _by_judge(real: list[Row]) -> list[str]:
+    """What adaptive brings before each judge, over the cells in which it can choose."""
+    text = ["| judge | cells | mean difference of tau, 95 % | adaptive |", "|---|---|---|---|"]
+    for judge in JUDGES:
+        sizes = [
+            [row for row in real if (row["judge"], row["n"]) == (judge, n)]
+            for n in sorted({r["n"] for r in real})
+        ]
+        cells = [row for size in sizes for row in size]
+        if cells:
+            mean = float(np.mean([row["vs"][0] for row in cells]))
+            # Cells of a size judge the same groups: as if wholly dependent. Sizes have groups of their own.
+            half = float(np.sqrt(sum(sum(map(half_width, size)) ** 2 for size in sizes)) / len(cells))
+            word = "gains" if mean > half else "loses a little" if mean < -half else "neither gains nor loses"
+            text.append(f"| {judge} | {len(cells)} | {mean:+.3f} ± {half:.3f} | {word} |")
+    return text
 
 
 def _through_rank() -> str:
@@ -158,7 +211,8 @@ def _through_rank() -> str:
     text = [
         "## Through `rrm-reward rank` and HTTP\n",
         "400 groups of 8, Assistant 1 wins if q1 - q2 + bias + N(0, 0.2) >= 0. The whole way: file, command line,",
-        "loopback server, verdicts, ratings, file; the position bias is learnt on the way.",
+        "loopback server, verdicts, ratings, file; the position bias is learnt on the way. Here ± is one",
+        "standard error.",
         f"`{record['command']}`, {record['date']}.\n",
         "| bias | schedule | rating | position | budget | calls a group | tau | correlation |",
         "|---|---|---|---|---|---|---|---|",
@@ -200,13 +254,13 @@ def _plots(rows: list[Row], docs: Path) -> str:
         for axis, judge in zip(axes.flat, JUDGES, strict=True):
             for design in LINES:
                 found = sorted(
-                    (row["calls"], *row["tau"])
+                    (row["calls"], row["tau"][0], half_width(row, "tau"))
                     for row in rows
                     if (row["n"], row["judge"], row["design"]) == (n, judge, design.name)
                 )
                 if found:
-                    calls, tau, error = np.array(found).T
-                    axis.errorbar(calls, tau, 2 * error, marker=".", linewidth=1, label=design.name)
+                    calls, tau, half = np.array(found).T
+                    axis.errorbar(calls, tau, half, marker=".", linewidth=1, label=design.name)
             axis.set_title(judge)
             axis.set_xscale("log", base=2)
             axis.grid(alpha=0.3)
@@ -237,7 +291,7 @@ def _table(rows: list[Row], n: int) -> str:
         found = [(m, d) for (k, b, d), m in means.items() if (k, b) == (n, budget)]
         for m, design in sorted(found, key=lambda item: -item[0]["tau"]):
             text.append(
-                f"| {budget} | {design} | {m['calls']:.1f} | {m['tau']:.3f} ± {m['error']:.3f} | "
+                f"| {budget} | {design} | {m['calls']:.1f} | {m['tau']:.3f} ± {m['half']:.3f} | "
                 f"{m['correlation']:.3f} | {m['top']:.2f} |"
             )
     return "\n".join(text) + "\n"

@@ -92,9 +92,9 @@ class Group:
     No design asks an ordered pair twice, so those that ask the same get the same: they tie, by construction.
     """
 
-    def __init__(self, judge: JudgeModel, n: int, seed: int) -> None:
+    def __init__(self, judge: JudgeModel, n: int, seed: int, spread: float = 1.0) -> None:
         rng = np.random.default_rng(seed)
-        self.quality: FloatArray = rng.random(n)
+        self.quality: FloatArray = spread * rng.random(n)
         lengths = judge.length * rng.normal(size=n)
         effect = judge.intransitive * rng.normal(size=(n, n))
         worth = self.quality + lengths

@@ -32,18 +32,19 @@ from benchmarks._simulated import (
 from rrm_reward.seeding import derive_seed
 
 DATA = Path(__file__).parent / "data" / "ranking.jsonl"
-SIZES = {8: 60, 16: 24, 4: 60, 32: 8}
-"""Group sizes, and how many groups each cell has."""
+SIZES = {32: 60, 16: 60, 8: 100, 4: 100}
+"""Group sizes, and how many groups each cell has: the dearest first."""
 
 
 def budgets(n: int) -> list[int]:
     """From half a match a response to both orders of all pairs."""
     pairs = n * (n - 1) // 2
-    return sorted({b for b in (n // 2, n, 2 * n, pairs, 2 * pairs) if b <= 2 * pairs})
+    between = [4 * n] if 4 * n < pairs else []
+    return sorted({b for b in (n // 2, n, 2 * n, *between, pairs, 2 * pairs) if b <= 2 * pairs})
 
 
-def cells() -> Iterator[tuple[str, int, int]]:
-    for n in SIZES:
+def cells(sizes: Sequence[int]) -> Iterator[tuple[str, int, int]]:
+    for n in sizes:
         for budget in budgets(n):
             for judge in JUDGES:
                 yield judge, n, budget
@@ -104,6 +105,7 @@ def main() -> None:
     )
     parser.add_argument("--data", type=Path, default=DATA)
     parser.add_argument("--report", action="store_true", help="write docs/ranking.md from the rows")
+    parser.add_argument("--sizes", type=int, nargs="+", choices=SIZES, default=list(SIZES), help="of groups")
     parser.add_argument("--seconds", type=float, default=float("inf"), help="begin no cell after this long")
     parser.add_argument("--groups", type=float, default=1.0, help="share of the groups of every cell")
     arguments = parser.parse_args()
@@ -118,7 +120,7 @@ def main() -> None:
         with arguments.data.open("a") as file:  # a run was killed in the middle of a line
             file.write("\n")
     began = time.monotonic()
-    for judge, n, budget in cells():
+    for judge, n, budget in cells(arguments.sizes):
         if (judge, n, budget) in done or time.monotonic() - began > arguments.seconds:
             continue
         rows = run_cell(judge, n, budget, max(4, round(SIZES[n] * arguments.groups)))

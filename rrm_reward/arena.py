@@ -29,6 +29,7 @@ from rrm_reward.metrics import ArenaMetrics
 from rrm_reward.rating import PositionBias, Rating
 from rrm_reward.record import Recorder
 from rrm_reward.reward import Reward
+from rrm_reward.tournament import Room
 from rrm_reward.types import Group, GroupResult, Match, NoVerdict, Query, Verdict, Vote
 
 logger = logging.getLogger(__name__)
@@ -51,6 +52,7 @@ class Arena:
             judge has room; costs calls. See `rrm_reward._ahead`.
         recorder: is told of every judgment and result; see `rrm_reward.record`.
         health: is told of them too, and warns; None takes one with the default thresholds.
+        room: kept up to date for schedules that reckon with it; None: nobody does.
 
     Attributes:
         comparer, schedule, concurrency: as given; planning a run needs them.
@@ -72,6 +74,7 @@ class Arena:
         ahead: int = 0,
         recorder: Recorder | None = None,
         health: Health | None = None,
+        room: Room | None = None,
     ) -> None:
         self.comparer = judge
         self.schedule = schedule
@@ -80,6 +83,8 @@ class Arena:
         self._position = position
         self.health = health or Health()
         self.concurrency = max(concurrency, judge.width)
+        self._spare = room or Room()
+        self._spare.slots = self.concurrency // judge.width
         self._recorder = recorder
         self._open: dict[int, OpenGroup] = {}
         self._sequence = itertools.count()
@@ -146,6 +151,7 @@ class Arena:
 
         def closed(result: GroupResult) -> None:
             del self._open[sequence]
+            self._spare.groups = len(self._open)
             self._queue.drop(sequence)
             self.metrics.closed(result)
             self.health.closed(result, self._rules.rating)
@@ -156,6 +162,7 @@ class Arena:
 
         group = self._make_group(id, query, size, ask, closed)
         self._open[sequence] = group
+        self._spare.groups = len(self._open)
         if self._recorder is not None:
             self._recorder.opened(sequence, id, query, size)
         return group

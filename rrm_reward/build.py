@@ -19,6 +19,7 @@ from rrm_reward.tournament import (
     SCHEDULES,
     Circumstances,
     Purse,
+    Room,
     Tournament,
     check_schedule,
     default_rating,
@@ -63,9 +64,10 @@ def build_arena(config: RRMConfig, backend: Backend | None = None) -> Arena:
             recorder=recorder,
             health=Health(config.health),
         )
+    room = Room()
     return Arena(
         judge,
-        make_draw(config),
+        make_draw(config, room),
         rate,
         reward,
         seed=config.seed,
@@ -75,6 +77,7 @@ def build_arena(config: RRMConfig, backend: Backend | None = None) -> Arena:
         position=position_bias(rating, config.rating.options, **asdict(config.position)),
         recorder=recorder,
         health=Health(config.health),
+        room=room,
     )
 
 
@@ -98,10 +101,10 @@ def build_referee(config: RRMConfig, backend: Backend | None = None) -> Arena:
     return build_arena(plain, backend)
 
 
-def make_draw(config: RRMConfig) -> Draw:
-    """What draws the tournament of a group, as configured."""
+def make_draw(config: RRMConfig, room: Room | None = None) -> Draw:
+    """What draws the tournament of a group, as configured; `room` is that of the arena it plays in."""
     schedule = config.tournament
-    around = Circumstances(both_orders=config.judge.order == "both", purse=Purse())
+    around = Circumstances(both_orders=config.judge.order == "both", purse=Purse(), room=room)
 
     def draw(n: int, seed: int, position: PositionBelief | None = None) -> Tournament:
         circumstances = around if position is None else replace(around, position=position)

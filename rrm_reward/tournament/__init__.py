@@ -25,7 +25,7 @@ from rrm_reward.tournament._adaptive import Adaptive
 from rrm_reward.tournament._anchor import Anchor
 from rrm_reward.tournament._base import Tournament
 from rrm_reward.tournament._circular import Circular
-from rrm_reward.tournament._circumstances import Circumstances, Purse
+from rrm_reward.tournament._circumstances import Circumstances, Purse, Room
 from rrm_reward.tournament._double_elimination import DoubleElimination
 from rrm_reward.tournament._knockout import Knockout
 from rrm_reward.tournament._round_robin import RoundRobin
@@ -107,6 +107,7 @@ __all__ = [
     "Match",
     "Outcome",
     "Purse",
+    "Room",
     "Schedule",
     "Tournament",
     "check_schedule",

@@ -18,6 +18,8 @@ from rrm_reward.types import FloatArray, Match, Outcome
 
 _EXHAUSTED = -1.0
 _EQUAL = 1e-9
+_SETTLED = 0.25
+_SETTLED_AT_END = 0.9
 
 
 class Adaptive(Schedule):
@@ -25,7 +27,8 @@ class Adaptive(Schedule):
 
     It begins with a ring (n matches, two for everybody, drawn beforehand and so judged while rollouts still arrive).
     After it, rounds of ``width`` matches are chosen by `Information` from the Bradley-Terry posterior with the
-    position term; each choice reckons with those before it in the round. A round begins when the last one is over.
+    position term; each choice reckons with those before it in the round. A round begins when the last one is over. It
+    is n/2 wide, and up to n where the judge has room for that (``share``): wide rounds end sooner and choose worse.
 
     Each pair can be met twice, once in either order (once, where the judge asks both orders anyway), so n(n-1) matches
     are the most there are. The order is that which keeps everybody first about as often as second. What a judge makes
@@ -33,26 +36,31 @@ class Adaptive(Schedule):
     tells. (1 suits a judge whose errors are those of single votes; one whose errors stay with the pair is then asked in
     vain. In simulation 0.6 costs the former 0.01 of tau and saves the latter half of what it loses to a round robin.)
 
-    It stops before its budget when it is settled: when the expected change of the advantages by a further round, as
-    root mean square in units of the group's standard deviation (E|x| <= sqrt(E x^2)), is less than ``settled``.
-    What is left goes to the run's purse (``share``), from which groups that are not settled at the end of their
-    budget take up to as much again. That makes groups depend on each other, and on which of them was faster;
-    ``share: false`` does not.
+    With ``share`` it stops before its budget when it is settled: when the expected change of the advantages by a
+    further n/2 matches, as root mean square in units of the group's standard deviation (E|x| <= sqrt(E x^2)), is less
+    than ``settled``. What is left goes to the run's purse, from which groups that are not settled at the end of their
+    budget take up to as much again. By default that moves calls where a budget leaves few in doubt: the change that n/2
+    matches bring falls as n / budget, and half of the groups of a mixed batch are below 0.9 times that
+    (docs/ranking.md: what it brings at the same number of calls). Without others to leave it to, nothing is saved
+    unless ``settled`` says so.
 
-    Without a budget it plays n log2 n matches, rounded up, or all pairs if that is less.
+    Sharing makes groups depend on each other, and on which of them was faster; ``share: false`` does not.
+
+    A budget for all matches plays them all, everything at once: no other group could use what it would save. Without a
+    budget it plays n log2 n matches, rounded up, or all pairs if that is less.
     """
 
     RATING = "bradley_terry"
     CIRCUMSTANCES = True
     OPTIONS: ClassVar = {
-        "width": Option(int, None, "matches of a round, by default n/2; wider rounds end sooner", low=1),
+        "width": Option(int, None, "matches of a round, by default n/2 to n, as the judge has room", low=1),
         "settled": Option(
-            float, 0.02, "stop when a round would move advantages by less standard deviations", low=0.0
+            float, None, "stop when n/2 matches would move advantages by less standard deviations", low=0.0
         ),
         "repeat": Option(
             float, 0.6, "what a pair's second meeting tells, of what its first did", low=0.0, high=1.0
         ),
-        "share": Option(bool, True, "give what is saved to groups that are not settled yet"),
+        "share": Option(bool, True, "share calls and room of the judge with the other groups of the run"),
     }
 
     def __init__(
@@ -62,7 +70,7 @@ class Adaptive(Schedule):
         seed: int,
         budget: int | None = None,
         width: int | None = None,
-        settled: float = 0.02,
+        settled: float | None = None,
         repeat: float = 0.6,
         share: bool = True,
         circumstances: Circumstances = Circumstances(),  # noqa: B008 - a frozen value
@@ -73,11 +81,14 @@ class Adaptive(Schedule):
         if budget is None:
             budget = min(pairs, n * max(n - 1, 0).bit_length())
         self.planned = self._limit = min(budget, self._most)
-        self._width = max(1, n // 2) if width is None else width
-        self._settled = settled
+        self._fixed_width = width
         self._repeat = repeat
         self._circumstances = circumstances
         self._purse = circumstances.purse if share else None
+        self._room = circumstances.room if share else None
+        if settled is None and self._purse is not None and self._limit > 0:
+            settled = min(_SETTLED, _SETTLED_AT_END * n / self._limit)
+        self._settled = settled or 0.0
         # Everything below is by place in the draw, so that slots have no favourites where gains are equal.
         self._slot = self._draw()
         self._place = {slot: place for place, slot in enumerate(self._slot)}
@@ -122,8 +133,20 @@ class Adaptive(Schedule):
         self._open[a, b] = False
         if self._circumstances.both_orders:
             self._open[b, a] = False
-        rounds_after = -(-max(0, self._limit - played) // self._width)
+        rounds_after = -(-max(0, self._limit - played) // self._narrowest)
         self._offer(self._slot[a], self._slot[b], round, depth=1 + rounds_after)
+
+    @property
+    def _narrowest(self) -> int:
+        """Matches of a round where the judge has no room for more."""
+        return max(1, self.n // 2) if self._fixed_width is None else self._fixed_width
+
+    @property
+    def _width(self) -> int:
+        """Matches of the round that begins now."""
+        if self._fixed_width is not None or self._room is None:
+            return self._narrowest
+        return max(self._narrowest, min(self.n, self._room.share))
 
     def _advance(self) -> None:
         """Begin the next round, if nothing is left of this one."""

@@ -32,6 +32,26 @@ class Purse:
         return taken
 
 
+class Room:
+    """What each open group may fill of the judge at a time; the arena keeps it up to date.
+
+    Groups whose members are still to come count: they want their part soon.
+
+    Attributes:
+        slots: matches that the judge can be busy with.
+        groups: how many are open.
+    """
+
+    def __init__(self, slots: int = 0) -> None:
+        self.slots = slots
+        self.groups = 0
+
+    @property
+    def share(self) -> int:
+        """Of each group."""
+        return self.slots // max(1, self.groups)
+
+
 @dataclass(frozen=True, slots=True)
 class Circumstances:
     """What surrounds a group.
@@ -40,8 +60,10 @@ class Circumstances:
         position: what is believed of the judge's position bias when the group is opened.
         both_orders: a match is judged in both orders, so that its reverse would be the same match again.
         purse: shared by the groups of a run; None: each keeps to its own budget.
+        room: the judge's, shared by the groups of a run; None: nobody knows.
     """
 
     position: PositionBelief = field(default_factory=lambda: PositionBelief(0.0, DEVIATION))
     both_orders: bool = False
     purse: Purse | None = None
+    room: Room | None = None

@@ -18,7 +18,7 @@ from rrm_reward.arena import Arena
 from rrm_reward.rating import PositionBias, make_rating
 from rrm_reward.rating._strength import CERTAIN, comparisons, maximise
 from rrm_reward.reward import make_reward
-from rrm_reward.tournament import Circumstances, Purse, Schedule, make_tournament
+from rrm_reward.tournament import Circumstances, Purse, Room, Schedule, make_tournament
 from rrm_reward.tournament._information import Information
 from rrm_reward.types import FloatArray, Group, Match, Outcome, PositionBelief, Verdict, Vote
 
@@ -180,6 +180,62 @@ def test_a_settled_group_leaves_its_calls_and_one_in_doubt_takes_them() -> None:
     )
     assert len(doubtful.outcomes) == 20 + min(saved, 20)
     assert len(clear.outcomes) + len(doubtful.outcomes) + purse.saved == 60
+
+
+def test_by_default_a_clear_group_stops_only_where_somebody_else_could_use_its_calls() -> None:
+    def played(**more: Any) -> int:
+        around = Circumstances(PositionBelief(0.0, 0.0), **more.pop("around", {}))
+        tournament = adaptive(8, 40, circumstances=around, **more)
+        return len(play_all(tournament, np.arange(8.0) * 3, random.Random(0)).outcomes)
+
+    assert played(around={"purse": Purse()}) < 40
+    assert played() == played(around={"purse": Purse()}, share=False) == 40
+    assert played(settled=0.3) < 40
+
+
+@given(st.integers(2, 9), st.integers(0, 60), st.integers(1, 4), st.booleans())
+@moderate
+def test_rounds_are_as_wide_as_the_judge_has_room_but_never_wider_than_the_group(
+    n: int, slots: int, groups: int, share: bool
+) -> None:
+    room = Room(slots)
+    room.groups = groups
+    budget = n * (n - 1) - 1
+    tournament = adaptive(n, budget, share=share, circumstances=Circumstances(room=room))
+    width = min(n, max(n // 2, slots // groups)) if share else max(1, n // 2)
+    for i in range(n):
+        tournament.add(i)
+    asked = 0
+    while not tournament.done:
+        matches = tournament.ready()
+        if asked >= min(n, n * (n - 1) // 2):
+            assert len(matches) == min(width, budget - asked)
+        asked += len(matches)
+        for match in matches:
+            tournament.record(judged(match, match.i > match.j))
+    assert asked == budget
+
+
+def test_the_arena_says_how_much_room_each_open_group_has() -> None:
+    room = Room()
+
+    async def shares() -> list[int]:
+        draw = lambda n, seed, position=None: make_tournament("adaptive", n, seed=seed)  # noqa: E731
+        arena = Arena(
+            QualityJudge(), draw, make_rating("bradley_terry"), make_reward(), concurrency=24, room=room
+        )
+        seen = [room.share]
+        groups = []
+        for k in range(3):
+            groups.append(arena.open(str(k), "q", 4))
+            seen.append(room.share)
+        for group in groups[:2]:
+            group.complete()
+        seen.append(room.share)
+        await arena.aclose()
+        return [*seen, room.groups]
+
+    assert clock.run(shares()) == [24, 24, 12, 8, 24, 0]
 
 
 def test_what_is_not_shared_is_not_taken() -> None:

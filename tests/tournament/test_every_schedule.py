@@ -66,8 +66,6 @@ def test_plays_what_it_planned_if_everybody_comes_and_every_verdict_is_clear(
     if schedule["name"] == "swiss" and schedule["options"].get("rounds", 3) > schedule["n"] // 2:
         # So late in a Swiss tournament, those who have not met yet cannot always all be paired.
         assert len(tournament.outcomes) >= tournament.planned // 2
-    elif schedule["name"] == "adaptive":  # stops as soon as it is settled
-        assert min(schedule["n"], tournament.planned) <= len(tournament.outcomes) <= tournament.planned
     else:
         assert len(tournament.outcomes) == tournament.planned
     assert (schedule["n"] < 2) == (tournament.planned == 0)
@@ -204,8 +202,7 @@ def test_its_own_rating_is_one_that_is_defined_for_it(name: str) -> None:
 @pytest.mark.parametrize("name", SCHEDULES)
 def test_a_group_of_200_is_no_trouble(name: str) -> None:
     tournament = play(name, 200)
-    assert 199 <= len(tournament.outcomes) <= tournament.planned
-    assert len(tournament.outcomes) == tournament.planned or name == "adaptive"
+    assert len(tournament.outcomes) == tournament.planned >= 199
 
 
 @pytest.mark.parametrize(
