@@ -41,8 +41,8 @@ Judges are formulas: Assistant 1 wins if q1 - q2 + bias + effect of the pair + N
 _MEASURES = """
 *tau*: Kendall's, ties count 0. *correlation*: of advantages with the true qualities. *top-1*: how often the best
 response is rated best. *learnt*: the position term is learnt over the groups of the cell, from nothing. ± is half of a
-95 % interval over groups (Student's t). `elo` without *online* is `bradley_terry` on another scale. All designs of a cell judge the same groups and hear the same verdict on the same ordered
-pair, so that differences are paired.
+95 % interval over groups (Student's t). `elo` without *online* is `bradley_terry` on another scale. All designs of a
+cell judge the same groups and hear the same verdict on the same ordered pair, so that differences are paired.
 """
 
 
@@ -160,11 +160,12 @@ def _against_round_robin(rows: list[Row]) -> str:
     said_of_all = (
         f"{len(compared)} cells, paired by group; ± is half of a 95 % interval (Student's t). In {len(ties)} both "
         f"asked exactly the same (budgets up to a ring, and for both orders of all pairs): a tie by construction; "
-        f"there the means differ by {widest:.3f} at most, by how two missing orders of a pair are weighed. Of the other "
-        f"{len(real)}, adaptive is better in {len(better)}, worse in {len(worse)}, and in {len(undecided)} the "
-        f'interval holds 0. The mean difference of tau over the {len(real)} is {mean:+.3f}. "No difference found" is not "no '
-        f'difference": the smallest estimate is {said(smallest)}; the lowest lower limit is {low:+.3f} '
-        f"({said(lowest)}). Of {len(real)} comparisons of equals, about {chance:.0f} would look worse by chance."
+        f"there the means differ by {widest:.3f} at most, by how two missing orders of a pair are weighed. Of the "
+        f"other {len(real)}, adaptive is better in {len(better)}, worse in {len(worse)}, and in {len(undecided)} the "
+        f"interval holds 0. The mean difference of tau over the {len(real)} is {mean:+.3f}. The smallest estimate is "
+        f"{said(smallest)}; the lowest lower limit is {low:+.3f} ({said(lowest)}). Of {len(real)} comparisons of "
+        f"equals, about {chance:.0f} would look worse by chance; an interval that holds 0 does not say that there is "
+        f"no difference."
     )
     title = "## adaptive against the round robin of the same budget and rating\n"
     text = [title, textwrap.fill(said_of_all, 118) + "\n"]

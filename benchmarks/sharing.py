@@ -30,17 +30,15 @@ from rrm_reward.types import FloatArray
 DATA = Path(__file__).parent / "data" / "sharing.jsonl"
 GROUPS: Final = 48
 SPREADS: Final = {"mixed": (0.3, 1.0, 3.0), "equal": (1.0,)}
-BATCHES: Final = {8: 16, 16: 6}
+BATCHES: Final = {8: 12, 16: 5}
 CELLS: Final = (
     ("mixed", "biased", 8, 28),
+    ("mixed", "biased", 16, 120),
     ("mixed", "unbiased", 8, 28),
     ("equal", "biased", 8, 28),
+    ("mixed", "unbiased", 16, 120),
     ("mixed", "biased", 16, 64),
     ("mixed", "unbiased", 16, 64),
-    ("mixed", "biased", 8, 16),
-    ("mixed", "biased", 16, 120),
-    ("mixed", "unbiased", 16, 120),
-    ("equal", "biased", 16, 120),
 )
 """Kind of batch, judge, responses of a group, budget of a group."""
 

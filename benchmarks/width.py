@@ -76,7 +76,8 @@ def section(path: Path = DATA) -> str:
     record = json.loads(path.read_text())
     text = [
         "## What wide rounds cost\n",
-        "A biased judge; differences to rounds of n/2, the same groups and calls, ± half of a 95 % interval (Student's t).",
+        "A biased judge; differences to rounds of n/2 with the same groups and calls, ± half of a 95 % interval",
+        "(Student's t over groups).",
         f"`{record['command']}`, {record['date']}.\n",
         "| n | budget | groups | width | rounds | tau | correlation |",
         "|---|---|---|---|---|---|---|",

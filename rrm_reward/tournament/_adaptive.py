@@ -18,7 +18,7 @@ from rrm_reward.types import FloatArray, Match, Outcome
 
 _EXHAUSTED = -1.0
 _EQUAL = 1e-9
-_SETTLED = 0.25
+_SETTLED = 0.2
 _SETTLED_AT_END = 0.9
 
 
@@ -39,10 +39,10 @@ class Adaptive(Schedule):
     With ``share`` it stops before its budget when it is settled: when the expected change of the advantages by a
     further n/2 matches, as root mean square in units of the group's standard deviation (E|x| <= sqrt(E x^2)), is less
     than ``settled``. What is left goes to the run's purse, from which groups that are not settled at the end of their
-    budget take up to as much again. By default that moves calls where a budget leaves few in doubt: the change that n/2
-    matches bring falls as n / budget, and half of the groups of a mixed batch are below 0.9 times that
-    (docs/ranking.md: what it brings at the same number of calls). Without others to leave it to, nothing is saved
-    unless ``settled`` says so.
+    budget take up to as much again. The change that n/2 matches bring falls as n / budget, so the default does: 0.9
+    times that leaves about half of the groups of a mixed batch below it. 0.2 is the most, for with few calls a group
+    is easily thought settled (docs/ranking.md: what it brings at the same number of calls). Without others to leave
+    calls to, none is saved unless ``settled`` says so.
 
     Sharing makes groups depend on each other, and on which of them was faster; ``share: false`` does not.
 
