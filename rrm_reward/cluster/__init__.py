@@ -20,7 +20,8 @@
     _placement.py    bundles and nodes: where replicas live
     _guard.py        no engine process outlives its replica
     _devices.py      CUDA, ROCm or CPU, and environment variables that contradict each other
-    _versions.py, _doctor.py    what is installed, what works together, and ``rrm-reward doctor``
+    _versions.py, _surroundings.py  what is installed and works together; the host's memory and Ray's cluster
+    _doctor.py       ``rrm-reward doctor``
     _shapes.py, _sizing.py      data sheets, and memory arithmetic with them
     _size_options.py, _size_report.py  ``rrm-reward size``
     _commands.py     both commands for `rrm_reward.cli`

@@ -1,9 +1,10 @@
 """``rrm-reward doctor``: what this machine has, what works together, and what is wrong.
 
-devices    cpu
-ray        1 node: 2 CPU, 0 GPU
+devices    cuda 8 x NVIDIA H100 80GB HBM3
+memory     2015 GiB of the host, 1970 available; a replica that sleeps at level 1 keeps 14 GiB (RRM-7B) and ...
+ray        2 nodes: 384 CPU, 16 GPU
 variables  none that select devices
-packages   torch 2.13.0+cpu, ray 2.60.0, verl 0.9.1
+packages   torch 2.11.0, ray 2.60.0, vllm 0.24.0, verl 0.9.1
 wrong      nothing
 """
 
@@ -22,11 +23,26 @@ from rrm_reward.cluster._devices import (
     detect_devices,
     torch_kind,
 )
+from rrm_reward.cluster._surroundings import (
+    Cluster,
+    Memory,
+    check_cluster,
+    check_memory,
+    detect_memory,
+    find_cluster,
+    said,
+    said_memory,
+)
 from rrm_reward.cluster._versions import TRIED, check_attention, check_versions, installed_versions
 
 
 def examine(
-    environment: Mapping[str, str], devices: Devices, versions: Mapping[str, str], torch: str | None
+    environment: Mapping[str, str],
+    devices: Devices,
+    versions: Mapping[str, str],
+    torch: str | None,
+    cluster: Cluster | str = "",
+    memory: Memory | None = None,
 ) -> list[Finding]:
     """Everything that is wrong with a machine.
 
@@ -35,11 +51,15 @@ def examine(
         devices: as detected.
         versions: of installed packages.
         torch: see `torch_kind`.
+        cluster: of Ray, that runs here, or why there is none.
+        memory: of the host.
     """
     findings = [
         *check_environment(environment, devices),
         *check_versions(versions),
         *check_attention(versions, devices.kind),
+        *check_cluster(cluster, devices),
+        *check_memory(memory, devices),
     ]
     if torch is not None and devices.kind != torch:
         if devices.kind != "cpu":
@@ -52,15 +72,22 @@ def examine(
 
 
 def report(
-    environment: Mapping[str, str], devices: Devices, versions: Mapping[str, str], findings: list[Finding]
+    environment: Mapping[str, str],
+    devices: Devices,
+    versions: Mapping[str, str],
+    findings: list[Finding],
+    cluster: Cluster | str,
+    memory: Memory | None,
 ) -> str:
-    """The text that is printed."""
+    """The text that is printed; see `examine`."""
     shown = f"{devices.count} x {devices.names[0]}" if devices.names else str(devices.count or "")
     variables = [f"{name}={environment[name]!r}" for name in VARIABLES if name in environment]
     packages = [f"{package} {version}" for package, version in versions.items()]
     lines = [
         f"rrm-reward {__version__}, Python {sys.version.split()[0]}",
         f"devices    {devices.kind} {shown}".rstrip(),
+        f"memory     {said_memory(memory)}",
+        f"ray        {said(cluster)}",
         f"variables  {', '.join(variables) or 'none that select devices'}",
         f"packages   {', '.join(packages) or 'none of those that matter here'}",
         *(f"known      {line}" for line in TRIED),
@@ -77,6 +104,7 @@ def report(
 def main() -> int:
     """Print the report; 1 if something is wrong, 0 if nothing is, or only perhaps."""
     devices, versions = detect_devices(), installed_versions()
-    findings = examine(os.environ, devices, versions, torch_kind())
-    print(report(os.environ, devices, versions, findings))
+    cluster, memory = find_cluster(os.environ), detect_memory()
+    findings = examine(os.environ, devices, versions, torch_kind(), cluster, memory)
+    print(report(os.environ, devices, versions, findings, cluster, memory))
     return int(any(finding.fatal for finding in findings))

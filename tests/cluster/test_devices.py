@@ -137,6 +137,13 @@ def test_verl_on_gpus_without_flash_attention_is_a_warning():
     assert examine({}, Devices("cpu"), {"verl": "0.9.1"}, "cpu") == []
 
 
+@pytest.fixture
+def no_ray(monkeypatch):
+    """Whatever else runs on this machine is none of a test's business."""
+    monkeypatch.setattr("rrm_reward.cluster._doctor.find_cluster", lambda _: "no cluster runs here")
+
+
+@pytest.mark.usefixtures("no_ray")
 def test_doctor_prints_devices_variables_and_versions_and_finds_nothing_wrong_here(capsys, monkeypatch):
     for name in VARIABLES:
         monkeypatch.delenv(name, raising=False)
@@ -144,10 +151,13 @@ def test_doctor_prints_devices_variables_and_versions_and_finds_nothing_wrong_he
     out = capsys.readouterr().out
     assert "devices    " in out
     assert "none that select devices" in out
+    assert "ray        no cluster runs here" in out
+    assert "memory     " in out
     assert "verl 0.9" in out
     assert out.rstrip().endswith("wrong      nothing")
 
 
+@pytest.mark.usefixtures("no_ray")
 def test_doctor_exits_with_1_and_names_the_fix_where_something_is_wrong(capsys, monkeypatch):
     monkeypatch.setattr("rrm_reward.cluster._doctor.detect_devices", lambda: AMD)
     monkeypatch.setenv(ROCR, "0,1")
