@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import random
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 
 from rrm_reward.errors import ConfigError
 from rrm_reward.rating import RATINGS, make_rating
+from rrm_reward.rating._strength import comparisons, maximise
 from rrm_reward.reward import SCALES, SHRINK, check_reward, make_reward, posterior
 from rrm_reward.types import FloatArray, Outcome, Ratings
 
@@ -157,6 +159,71 @@ class TestJudgeNoise:
             shrunk.append(np.mean((mean - truth) ** 2))
             assert (variance >= 0).all()
         assert np.mean(shrunk) < 0.5 * np.mean(raw)
+
+    @given(st.integers(0, 2**32 - 1), st.integers(2, 6), st.integers(1, 12))
+    @settings(max_examples=15, deadline=None)
+    def test_decided_is_the_mean_over_the_spread_of_what_the_true_strengths_may_be(
+        self, seed: int, n: int, matches: int
+    ) -> None:
+        """The oracle draws true strengths from the posterior and looks how far apart they lie."""
+        rng = np.random.default_rng(seed)
+        pairs = [rng.permutation(n)[:2].tolist() for _ in range(matches)]
+        outcomes = [Outcome(i, j, float(rng.random() < 0.5)) for i, j in pairs]
+        met = sorted({k for pair in pairs for k in pair})
+        rows = comparisons(outcomes)
+        assert rows is not None
+        fit = maximise(n, rows, 1.5)
+        draws = rng.multivariate_normal(fit.strength, fit.covariance[:n, :n], size=20_000)[:, met]
+        centred = draws - draws.mean(axis=1, keepdims=True)
+        expected = centred.mean(axis=0) / np.sqrt(np.mean(centred**2))
+        rate = make_rating("bradley_terry")
+        found = make_reward("decided")(rate, rate(n, outcomes))
+        np.testing.assert_allclose(found[met], expected, atol=0.05)
+        assert np.isnan(np.delete(found, met)).all()
+
+    @given(st.lists(st.floats(0, 1), min_size=3, max_size=10), st.floats(0.02, 0.5))
+    @settings(max_examples=40, deadline=None)
+    def test_shrunk_estimates_are_the_means_of_the_posterior_on_a_grid(
+        self, values: list[float], error: float
+    ) -> None:
+        """The oracle is Bayes' rule by sums: a normal prior of the variance that errors do not explain."""
+        value = np.array(values)
+        variance = float(value.var(ddof=1)) - error**2
+        mean, posterior_variance = posterior(make_rating("win_rate"), value, np.full(len(value), error))
+        if variance < 1e-3:
+            assert np.ptp(mean) <= np.ptp(value)
+            return
+        grid = np.linspace(-5, 6, 20_001)
+        for x, m, v in zip(value, mean, posterior_variance, strict=True):
+            log = -((grid - value.mean()) ** 2) / (2 * variance) - (grid - x) ** 2 / (2 * error**2)
+            weight = np.exp(log - log.max())
+            weight /= weight.sum()
+            assert m == pytest.approx(float(weight @ grid), abs=1e-6)
+            assert v == pytest.approx(float(weight @ (grid - m) ** 2), abs=1e-6)
+
+    @given(
+        st.lists(st.floats(-4, 4), min_size=2, max_size=12),
+        st.floats(0.01, 5),
+        st.floats(1.01, 3),
+        st.randoms(use_true_random=False),
+    )
+    @moderate
+    def test_more_noise_pulls_a_group_together_and_never_reorders_it(
+        self, values: list[float], stderr: float, factor: float, rng: random.Random
+    ) -> None:
+        for name in ("bradley_terry", "win_rate"):
+            value = np.array(values) if name == "bradley_terry" else (np.array(values) + 4) / 8
+            error = stderr if name == "bradley_terry" else stderr / 8
+            less, more = (
+                reward("decided", name, value, clip=100.0, stderr=e) for e in (error, factor * error)
+            )
+            assert (abs(more) <= abs(less) + 1e-9).all()
+            order = np.argsort(value, kind="stable")
+            assert (np.diff(less[order]) >= -1e-9).all()
+            names = list(range(len(value)))
+            rng.shuffle(names)
+            again = reward("decided", name, value[names], clip=100.0, stderr=error)
+            np.testing.assert_allclose(again, less[names], atol=1e-9)
 
     def test_estimates_without_error_and_posterior_means_stay_as_they_are(self) -> None:
         value = np.array([0.1, 0.4, 1.0])

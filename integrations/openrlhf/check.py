@@ -46,6 +46,7 @@ def trainer_flags(arguments: Sequence[str]) -> argparse.Namespace:
         "--reward.clip_range", "--reward_clip_range", dest="clip", type=float, nargs=2, default=(-10.0, 10.0)
     )
     parser.add_argument("--data.label_key", "--label_key", dest="label_key", default=None)
+    parser.add_argument("--algo.advantage.estimator", "--advantage_estimator", dest="estimator", default=None)
     parser.add_argument("--eval.dataset", "--eval_dataset", dest="evaluation", default=None)
     parser.add_argument(
         "--train.colocate_all", "--colocate_all_models", dest="colocated", action="store_true"
@@ -113,6 +114,12 @@ def check_flags(flags: argparse.Namespace, settings: Settings) -> None:
             tuple(flags.clip),
             f"would cut rewards, which differ from their group's mean by up to {2 * clip:g}; widen it, or set "
             f"rrm.reward.clip to {reach / 2:g}",
+        )
+    if settings.rrm.reward.scale == "decided" and flags.estimator == "group_norm":
+        raise ConfigError(
+            "--algo.advantage.estimator",
+            flags.estimator,
+            "it divides by the standard deviation again, which undoes rrm.reward.scale=decided: set dr_grpo",
         )
     if settings.openrlhf.label != "ignore" and flags.label_key is None:
         raise ConfigError(

@@ -56,6 +56,24 @@ def group_size(configured: int | None, configured_eval: int | None, log_metric: 
     return GroupSize(known if isinstance(known, int) else said or configured, said, setting)
 
 
+def refuse_scaling(log_metric: Any) -> None:
+    """Rewards that know their noise must not be divided by a standard deviation, which is mostly noise.
+
+    Args:
+        log_metric: see `group_size`; a trainer that says nothing of scaling is believed.
+
+    Raises:
+        ConfigError: the trainer scales rewards.
+    """
+    scaling = getattr(getattr(log_metric, "__self__", None), "scale_rewards", None)
+    if scaling not in (None, False, "none"):
+        raise ConfigError(
+            "scale_rewards",
+            scaling,
+            "it undoes reward.scale=decided: set GRPOConfig(scale_rewards=False), in newer versions 'none'",
+        )
+
+
 def find_groups(keys: Sequence[Key], size: GroupSize) -> list[range]:
     """The groups among the rows of all processes, as ranges of row numbers that cover every row.
 

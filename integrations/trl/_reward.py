@@ -29,7 +29,7 @@ from typing import Any, Self
 
 from rrm_reward.config import RRMConfig, load, validate
 from rrm_reward.errors import ConfigError
-from rrm_reward.integrations.trl._grouping import Key, blocks, find_groups, group_size
+from rrm_reward.integrations.trl._grouping import Key, blocks, find_groups, group_size, refuse_scaling
 from rrm_reward.integrations.trl._judge_thread import JudgeThread
 from rrm_reward.integrations.trl._metrics import GroupReward, describe, describe_health, read_result
 from rrm_reward.integrations.trl._ranks import Ranks
@@ -93,7 +93,8 @@ class RRMReward:
             columns: whatever else TRL passes; the id column and ``log_metric`` are read.
 
         Raises:
-            ConfigError: in the first call of training or evaluation, if groups cannot be told apart.
+            ConfigError: in the first call of training or evaluation, if groups cannot be told apart, or if the trainer
+                would divide rewards again that the scale ``decided`` has divided.
         """
         self.counts["calls"] += 1
         try:
@@ -145,6 +146,8 @@ class RRMReward:
         offsets = _offsets(keys)
         every = [key for part in keys for key in part]
         groups = self._groups(every, columns.get("log_metric"))
+        if self.counts["calls"] == 1 and self._config.reward.scale == "decided":
+            refuse_scaling(columns.get("log_metric"))
         start, end = offsets[self._ranks.rank], offsets[self._ranks.rank + 1]
         rows: dict[int, Row] = dict(enumerate(mine, start))
         if _straddle(groups, offsets):

@@ -70,8 +70,11 @@ GAUGES: dict[str, str] = {
 HEADLINES = tuple(
     f"rrm/{name}"
     for name in (
-        *("first_share", "flip_rate", "no_verdict", "intransitive", "decided"),
-        *("thinking_tokens", "length_drift", "length_correlation", "alarms"),
+        *("first_share", "first_share_jump", "position", "flip_rate", "vote_agreement", "intransitive"),
+        *("no_verdict", *(f"no_verdict/{reason}" for reason in _REASONS), "decided"),
+        *("thinking_tokens", *(f"thinking_tokens/{side}" for side in (*_VERDICTS, "no_verdict"))),
+        *(f"seconds_p{p}" for p in _PERCENTILES),
+        *("length_drift", "length_correlation", "alarms"),
     )
 )
 """The gauges that travel with every sample, into trainers that log nothing but samples."""

@@ -288,6 +288,11 @@ def test_the_documentation_names_every_gauge_and_what_it_means() -> None:
         assert meaning in text
 
 
+def test_the_documentation_marks_what_travels_with_every_sample() -> None:
+    text = (Path(__file__).parents[2] / "docs/health.md").read_text()
+    assert {name for name in GAUGES if f"`{name}` *" in text} == set(HEADLINES)
+
+
 def test_headlines_are_the_same_finite_numbers_from_the_start() -> None:
     health = Health()
     before = health.headlines()

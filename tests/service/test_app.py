@@ -8,6 +8,7 @@ import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from rrm_reward.health import plain_name
 from rrm_reward.rank import parse_line, result_row
 from tests.service.serving import AnyTextJudge, client, live, sample, service
 from tests.support.waiting import until
@@ -192,6 +193,15 @@ async def test_metrics_are_those_of_the_arena_and_of_the_endpoints():
     assert found["rrm_comparisons_total", ()] == 1.0
     assert found["rrm_groups_total", ()] == 1.0
     assert found["rrm_held_responses", ()] == 0.0
+    for gauge in (
+        "first_share",
+        "no_verdict",
+        "no_verdict/truncated",
+        "thinking_tokens",
+        "seconds_p50",
+        "alarms",
+    ):
+        assert ("rrm_" + plain_name(f"rrm/{gauge}"), ()) in found
     assert found["rrm_http_requests_total", ("/v1/rewards", "200")] == 1.0
     assert found["rrm_http_requests_total", ("/v1/rewards", "422")] == 1.0
     assert found["rrm_http_seconds_count", ("/v1/rewards",)] == 2.0

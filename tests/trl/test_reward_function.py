@@ -137,6 +137,38 @@ def test_every_call_logs_the_same_finite_metrics_under_its_name(make_reward: Mak
     assert all(type(value) in (int, float) for value in logged.values())
 
 
+class Trainer:
+    """What of a trainer reaches a reward function: the object that ``log_metric`` is bound to."""
+
+    num_generations = num_generations_eval = 2
+
+    def __init__(self, scale_rewards: object) -> None:
+        self.scale_rewards = scale_rewards
+
+    def log_metric(self, name: str, value: float) -> None:
+        pass
+
+
+@pytest.mark.parametrize("scaling", [True, "group", "batch"])
+def test_a_trainer_that_would_divide_decided_rewards_again_is_told_in_the_first_call(
+    make_reward: MakeReward, scaling: object
+) -> None:
+    with pytest.raises(ConfigError, match="scale_rewards=False"):
+        make_reward("reward.scale=decided")(["q"] * 2, rollouts(0, 1), log_metric=Trainer(scaling).log_metric)
+    assert make_reward()(["q"] * 2, rollouts(0, 1), log_metric=Trainer(scaling).log_metric) == [-1.0, 1.0]
+
+
+@pytest.mark.parametrize("scaling", [False, "none"])
+def test_a_trainer_that_divides_by_nothing_takes_decided_rewards(
+    make_reward: MakeReward, scaling: object
+) -> None:
+    reward = make_reward("reward.scale=decided", "rating.name=bradley_terry")
+    low, high = reward(["q"] * 2, rollouts(0, 1), log_metric=Trainer(scaling).log_metric)
+    assert low is not None
+    assert low == -high
+    assert 0 < high < 1, "one comparison does not settle a group"
+
+
 def test_a_closed_or_broken_reward_function_gives_none(make_reward: MakeReward) -> None:
     reward = make_reward(num_generations=2)
     reward.close()

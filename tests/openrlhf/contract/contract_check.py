@@ -48,6 +48,17 @@ def test_a_flag_that_would_hurt_is_named_with_the_fix(
     assert re.search(message, capsys.readouterr().err)
 
 
+@pytest.mark.parametrize("flag", ["--algo.advantage.estimator", "--advantage_estimator"])
+def test_rewards_that_know_their_noise_are_not_divided_again(
+    config: Path, judge: LoopbackJudge, flag: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([*DOTTED, flag, "group_norm"]) == 0
+    write_config(config, judge.url, "reward: {scale: decided}")
+    assert main([*DOTTED, flag, "group_norm"]) == 1
+    assert "set dr_grpo" in capsys.readouterr().err
+    assert main([*DOTTED, flag, "dr_grpo"]) == 0
+
+
 def test_labels_that_nobody_brings_are_missed(
     config: Path, judge: LoopbackJudge, capsys: pytest.CaptureFixture[str]
 ) -> None:
