@@ -49,11 +49,15 @@ are all here; then that of the group opened first (`rrm_reward/_queue.py`).
 The wait from a group's last rollout to its rewards, in mean times of a comparison, against judging the same group from
 its last rollout on. Rollouts take 20 such times, lognormal with the sigma of the table. `wide`: a judge without a
 queue. `slots`: 128 groups and 256 slots. The rewards are the same bit by bit, and no verdict is lost. Aimed at
-where sigma is 1: {limit}. Round robin is well below it; **knockout misses it narrowly**.
+where sigma is 1: {limit}. The closer together the last rollouts come (sigma 0.5), the more is still being played then.
 
-By knockout and without a queue, 0.587 is all there is to gain with such times: after the last arrival four matches in a
-row are left, 4 mean times; a whole bracket at once takes 6.8. The closer together the last rollouts come (sigma 0.5),
-the more of the bracket is still being played then.
+Round robin is well below that. **Knockout by default ({default}) is at that limit, not below it**: after the last
+arrival {rounds} matches in a row are left, which take {rounds} mean times, and a whole bracket takes {whole}; so
+{floor} is all that can be had without a question that may turn out to be of no use.
+
+**With `arena.ahead=1` knockout is far below it ({ahead})**: while the last member is missing, the bracket is played on
+as if that one were to lose, where the judge has nothing else to do (`rrm_reward/_ahead.py`). Rewards stay the same;
+`calls_more` is what it costs, and why it is off by default.
 """,
     "memory": """## Memory
 
