@@ -9,19 +9,26 @@ from __future__ import annotations
 import asyncio
 import statistics
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from recipes.miniature.task import JudgedPair
 from rrm_reward.config import JudgeConfig
-from rrm_reward.judge import Judge
-from rrm_reward.types import Vote
+from rrm_reward.judge import Judge, Judgment
+from rrm_reward.types import Query, Vote
+
+Labelled = tuple[Query, str, str]
+"""A query, its right response, and its wrong one."""
+
 
 LONGEST = 64
 """Tokens of a judgment without a cap: twice what any of the miniature's takes, so no cap is no cap."""
 
-DRAWN = 48
-"""Votes drawn of each pair in each order; of k votes there are 48 // k electorates."""
+
+def in_process(model: Path) -> JudgeConfig:
+    """A judge of the miniature."""
+    return JudgeConfig(
+        backend="transformers", model=str(model), device="cpu", max_tokens=LONGEST, max_batch=512
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,29 +57,23 @@ PairVotes = tuple[list[Vote], list[Vote]]
 
 
 async def _draw(
-    model: Path, pairs: Sequence[JudgedPair], votes: int, cap: int | None, seed: int
+    config: JudgeConfig, pairs: Sequence[Labelled], votes: int, cap: int | None, seed: int, width: int | None
 ) -> list[PairVotes]:
-    config = JudgeConfig(
-        backend="transformers",
-        model=str(model),
-        device="cpu",
-        order="both",
-        votes=votes,
-        reasks=0,
-        max_tokens=LONGEST,
-        max_batch=512,
-        force="none" if cap is None else "truncated",
-        thinking_tokens=cap,
+    force = "none" if cap is None else "truncated"
+    judge = Judge.from_config(
+        replace(
+            config, order="both", votes=votes, reasks=0, early_stop="none", force=force, thinking_tokens=cap
+        )
     )
-    judge = Judge.from_config(config)
+    places = asyncio.Semaphore(width or len(pairs))
+
+    async def compare(number: int, query: Query, right: str, wrong: str) -> Judgment:
+        async with places:
+            return await judge.compare(query, judge.view(right), judge.view(wrong), seed=seed + number)
+
     await judge.start()
     try:
-        judgments = await asyncio.gather(
-            *(
-                judge.compare(pair.query, *_right_first(judge, pair), seed=seed + n)
-                for n, pair in enumerate(pairs)
-            )
-        )
+        judgments = await asyncio.gather(*(compare(number, *pair) for number, pair in enumerate(pairs)))
     finally:
         await judge.aclose()
     return [
@@ -81,24 +82,25 @@ async def _draw(
     ]
 
 
-def _right_first(judge: Judge, pair: JudgedPair) -> tuple[str, str]:
-    right, wrong = (pair.first, pair.second) if pair.better == 1 else (pair.second, pair.first)
-    return judge.view(right), judge.view(wrong)
-
-
 def draw(
-    model: Path, pairs: Sequence[JudgedPair], votes: int, cap: int | None = None, seed: int = 0
+    config: JudgeConfig,
+    pairs: Sequence[Labelled],
+    votes: int,
+    cap: int | None = None,
+    seed: int = 0,
+    width: int | None = None,
 ) -> list[PairVotes]:
     """Votes on every pair in both orders.
 
     Args:
-        model: folder of the judge.
+        config: of the judge; orders, votes, forcing and cap are set here.
         pairs: any.
         votes: of each pair in each order.
         cap: thinking tokens after which the verdict is forced; None for none.
         seed: of the comparisons.
+        width: pairs in work at once; None for all, so that one batch holds them.
     """
-    return asyncio.run(_draw(model, pairs, votes, cap, seed))
+    return asyncio.run(_draw(config, pairs, votes, cap, seed, width))
 
 
 def share_right(vote: Vote) -> float:
@@ -166,12 +168,17 @@ def over_votes_in_both_orders(drawn: Sequence[PairVotes], ks: Sequence[int]) -> 
 
 
 def over_caps(
-    model: Path, pairs: Sequence[JudgedPair], caps: Sequence[int | None], votes: int, seed: int = 0
+    config: JudgeConfig,
+    pairs: Sequence[Labelled],
+    caps: Sequence[int | None],
+    votes: int,
+    seed: int = 0,
+    width: int | None = None,
 ) -> list[Point]:
     """Mean accuracy of single votes at each cap."""
     points = []
     for cap in caps:
-        drawn = draw(model, pairs, votes, cap, seed)
+        drawn = draw(config, pairs, votes, cap, seed, width)
         accuracies = [
             statistics.fmean(share_right(vote) for order in orders for vote in order) for orders in drawn
         ]

@@ -13,6 +13,11 @@ NAMES = {
 }
 
 
+def name_of(judge: str) -> str:
+    """How a judge is called in figure and page."""
+    return NAMES.get(judge, judge)
+
+
 def draw_curves(results: dict[str, Any], file: Path) -> None:
     """Two panels: accuracy over votes, accuracy over the cap; bars are one standard error each way."""
     import matplotlib
@@ -33,7 +38,7 @@ def draw_curves(results: dict[str, Any], file: Path) -> None:
                 color=colour,
                 capsize=2,
                 markersize=4,
-                label=f"{NAMES[name]}, {suffix}",
+                label=f"{name_of(name)}, {suffix}",
             )
         capped = [point for point in judge["caps"] if point["x"] is not None]
         free = next(point for point in judge["caps"] if point["x"] is None)
@@ -45,10 +50,10 @@ def draw_curves(results: dict[str, Any], file: Path) -> None:
             color=colour,
             capsize=2,
             markersize=4,
-            label=NAMES[name],
+            label=name_of(name),
         )
         sequential.axhline(
-            free["accuracy"], color=colour, linestyle=":", linewidth=1, label=f"{NAMES[name]}, no cap"
+            free["accuracy"], color=colour, linestyle=":", linewidth=1, label=f"{name_of(name)}, no cap"
         )
     parallel.set(xscale="log", xlabel="votes of a comparison (calls)", ylabel="accuracy on held-out pairs")
     ticks = sorted(
@@ -78,7 +83,8 @@ def _table(judges: dict[str, Any], key: str, head: str) -> str:
     rows = [f"| {head} | " + " | ".join("no cap" if x is None else str(x) for x in xs) + " |"]
     rows.append("|---" * (len(xs) + 1) + "|")
     rows += [
-        f"| {NAMES[name]} | " + " | ".join(map(_percent, judge[key])) + " |" for name, judge in judges.items()
+        f"| {name_of(name)} | " + " | ".join(map(_percent, judge[key])) + " |"
+        for name, judge in judges.items()
     ]
     return "\n".join(rows)
 
@@ -96,7 +102,7 @@ def dips(points: list[dict[str, Any]]) -> list[str]:
 
 def _surprises(judges: dict[str, Any]) -> str:
     lines = [
-        f"- {NAMES[name]}, {what}, {dip}."
+        f"- {name_of(name)}, {what}, {dip}."
         for name, judge in judges.items()
         for key, what in (
             ("votes", "votes in one order"),
@@ -113,7 +119,7 @@ def _surprises(judges: dict[str, Any]) -> str:
 
 def _caps(judges: dict[str, Any]) -> str:
     caps = next(iter(judges.values()))["caps"]
-    lines = ["| cap | " + " | ".join(NAMES[name] for name in judges) + " |", "|---" * (len(judges) + 1) + "|"]
+    lines = ["| cap | " + " | ".join(map(name_of, judges)) + " |", "|---" * (len(judges) + 1) + "|"]
     for index, point in enumerate(caps):
         told = (judge["caps"][index] for judge in judges.values())
         cells = (f"{one['tokens']:.1f} / {one['forced']:.0%} / {one['no_verdict']:.1%}" for one in told)
@@ -172,4 +178,38 @@ Dips, found by a rule (a fall by more than two standard errors of the difference
 
 Figures: [scaling.json](scaling.json). "RRM, stopped early" is the base after {results["early_steps"]} GRPO steps
 of `recipes/miniature/train_rrm.py` (the RRM had {results["rrm_steps"]}), made by the same command.
+The same of your own judge, on the pairs that `rrm-reward data pairs` held out:
+
+    python -m recipes.scaling --judge http://host:8000/v1 --model RRM-7B --pairs ~/data/rrm_pairs/val.parquet
+"""
+
+
+def write_own_page(results: dict[str, Any]) -> str:
+    """The page of a judge of one's own, as Markdown: figures without remarks."""
+    judges = results["judges"]
+    return f"""# Votes and thinking tokens: {", ".join(judges)}
+
+{results["pairs"]} labelled pairs of {results["place"]}, each in both orders, temperature {results["temperature"]}.
+Accuracy in percent, ± one standard error over pairs; a tie or a missing verdict counts half.
+
+Majority of k votes in one order:
+
+{_table(judges, "votes", "votes")}
+
+Half of the votes in each order, at the number of calls that this takes:
+
+{_table(judges, "both_orders", "calls")}
+
+One vote, whose verdict is forced when it has taken so many tokens
+("no cap": nothing forced, {results["longest"]} at most):
+
+{_table(judges, "caps", "cap")}
+
+What the caps did (mean tokens of a vote / verdicts forced / no verdict even so):
+
+{_caps(judges)}
+
+Falls by more than two standard errors of the difference:
+
+{_surprises(judges)}
 """

@@ -2,13 +2,17 @@
 
 import json
 
+import pyarrow
+import pyarrow.parquet
 import pytest
 
 from recipes.miniature.evaluate import held_out_pairs
 from recipes.miniature.make_checkpoints import CHECKPOINTS
 from recipes.scaling import measure, page
-from recipes.scaling.__main__ import CAPS, DOCS, KS, REMARKS
+from recipes.scaling.__main__ import CAPS, DOCS, KS, LONGEST, REMARKS, in_process, labelled, main
+from recipes.scaling.own import read_pairs
 from rrm_reward.types import NoVerdict, Verdict, Vote
+from tests.support.running_judge import running_judge
 
 
 def votes(right: str, *, first: bool) -> list[Vote]:
@@ -55,14 +59,15 @@ def test_a_missing_verdict_is_half_and_counted():
 
 @pytest.fixture(scope="module")
 def caps():
-    points = measure.over_caps(CHECKPOINTS / "rrm", held_out_pairs(16), (2, None), votes=1)
+    pairs = [labelled(pair) for pair in held_out_pairs(16)]
+    points = measure.over_caps(in_process(CHECKPOINTS / "rrm"), pairs, (2, None), votes=1)
     return {point.x: point for point in points}
 
 
 def test_no_cap_is_really_none(caps):
     assert caps[None].forced == 0
     assert caps[None].no_verdict < 0.05
-    assert 12 < caps[None].tokens < measure.LONGEST / 2
+    assert 12 < caps[None].tokens < LONGEST / 2
     assert caps[None].accuracy > 0.9
 
 
@@ -88,3 +93,43 @@ def test_the_page_is_written_from_the_committed_figures():
         assert [point["x"] for point in judge["votes"]] == list(KS)
         assert [point["x"] for point in judge["caps"]] == list(CAPS)
     assert (DOCS / "scaling.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.fixture
+def own_pairs(tmp_path):
+    """Pairs as `rrm-reward data pairs` writes them; the judge thinks otherwise of the last two."""
+
+    def row(k):
+        texts = f"Good. quality={0.9 if k < 8 else 0.1}", f"Bad. quality={0.1 if k < 8 else 0.9}"
+        chosen, rejected = ([{"role": "assistant", "content": text}] for text in texts)
+        return {"prompt": [{"role": "user", "content": f"Q{k}?"}], "chosen": chosen, "rejected": rejected}
+
+    table = pyarrow.Table.from_pylist([row(k) for k in range(10)])
+    pyarrow.parquet.write_table(table, tmp_path / "val_preferences.parquet")
+    verl_rows = pyarrow.Table.from_pylist([{"prompt": [{"role": "user", "content": "judge"}]}])
+    pyarrow.parquet.write_table(verl_rows, tmp_path / "val.parquet")
+    return tmp_path / "val.parquet"
+
+
+def test_a_judge_of_ones_own_is_measured_over_http_on_its_held_out_pairs(tmp_path, own_pairs, capsys):
+    out = tmp_path / "out"
+    given = ["--pairs", str(own_pairs), "--votes", "1", "3", "--caps", "1", "--out", str(out)]
+    with running_judge() as judge:
+        main(["--judge", judge.url, "--model", judge.model, *given, "judge.temperature=0.5"])
+    (curves,) = json.loads((out / "scaling.json").read_text())["judges"].values()
+    for name, xs in (("votes", [1, 3]), ("both_orders", [2, 6]), ("caps", [1, None])):
+        assert [point["x"] for point in curves[name]] == xs
+        if name != "caps":
+            assert [point["accuracy"] for point in curves[name]] == [0.8, 0.8]
+    assert curves["caps"][1]["accuracy"] == 0.8
+    told = capsys.readouterr()
+    assert "10 pairs: 100 judgments" in told.err, "before anything is asked"
+    assert (out / "scaling.md").read_text() in told.out
+    assert (out / "scaling.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_pairs_without_labels_are_refused_by_name(tmp_path, own_pairs):
+    assert len(read_pairs(own_pairs, limit=3)) == 3
+    (tmp_path / "val_preferences.parquet").unlink()
+    with pytest.raises(SystemExit, match="no column chosen"):
+        read_pairs(own_pairs)
