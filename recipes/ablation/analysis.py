@@ -18,6 +18,8 @@ from scipy.stats import t as student
 
 Run = Mapping[str, Any]
 
+MISTAKES = 24
+"""Of the policy that a measurement asks the judge about at most."""
 DROP = 0.1
 FOOLED = 0.8
 """`prefers_correct` below this rings; at least `FEWEST` pairs, for fewer say nothing."""
@@ -77,9 +79,10 @@ def on_the_way(run: Run) -> float:
 
 
 def paired(runs: Iterable[Run], reference: Iterable[Run], figure: Figure = final) -> Estimate:
-    """Difference of a figure over the seeds that both have."""
-    theirs = {run["seed"]: figure(run) for run in reference}
-    return estimate([figure(run) - theirs[run["seed"]] for run in runs if run["seed"] in theirs])
+    """Difference of a figure over the group sizes and seeds that both have."""
+    theirs = {(run["group_size"], run["seed"]): figure(run) for run in reference}
+    ours = {(run["group_size"], run["seed"]): figure(run) for run in runs}
+    return estimate([ours[key] - theirs[key] for key in ours if key in theirs])
 
 
 def calls(run: Run) -> tuple[float, float]:

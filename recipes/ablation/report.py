@@ -12,6 +12,7 @@ from typing import Any
 
 from recipes.ablation.analysis import (
     ALARMS,
+    MISTAKES,
     Estimate,
     Run,
     Warned,
@@ -19,13 +20,14 @@ from recipes.ablation.analysis import (
     collapse_began,
     estimate,
     final,
+    fooled,
     on_the_way,
     paired,
     preferences,
     warned,
 )
 from recipes.ablation.figure import draw
-from recipes.ablation.rows import BUDGET, REFERENCE, ROWS
+from recipes.ablation.rows import BUDGET, CONTRASTS, REFERENCE, ROWS
 from recipes.ablation.words import (
     HEAD,
     JUDGES,
@@ -138,28 +140,35 @@ def _results(table: Table, size: int) -> str:
 
 def _read_off(table: Table, sizes: Sequence[int]) -> str:
     """What the numbers say, in words chosen by the numbers: a line for each difference that is told apart."""
+    groups = {f"Groups of {size}": _of(table, size) for size in sizes}
+    if len(sizes) > 1:
+        rows = dict.fromkeys(row for row, _ in table)
+        groups["Both sizes"] = {
+            row: [run for size in sizes for run in table.get((row, size), [])] for row in rows
+        }
+    compared = [
+        *((row, REFERENCE, ROWS[row].title) for row in ROWS if row != REFERENCE),
+        *CONTRASTS,
+    ]
     lines, tested = [], 0
-    for size in sizes:
-        reference = table.get((REFERENCE, size), [])
+    for where, rows_here in groups.items():
         undecided = []
-        for row, runs in _of(table, size).items():
-            differences = {
-                name: paired(runs, reference, figure)
-                for name, figure in (("at the end", final), ("on the way", on_the_way))
-            }
-            if row == REFERENCE or any(math.isnan(difference.half) for difference in differences.values()):
+        for row, other, title in compared:
+            differences = [
+                (paired(rows_here.get(row, ()), rows_here.get(other, ()), figure), name)
+                for figure, name in ((final, "at the end"), (on_the_way, "on the way"))
+            ]
+            if differences[0][0].n < ENOUGH:
                 continue
             tested += len(differences)
             found = [
-                f"{_interval(difference)} {name}"
-                for name, difference in differences.items()
-                if difference.told_apart
+                f"{_interval(difference)} {name}" for difference, name in differences if difference.told_apart
             ]
             if found:
-                lines.append(f"- Groups of {size}, {ROWS[row].title}: {', '.join(found)}.")
+                lines.append(f"- {where}, {title}: {', '.join(found)}.")
             else:
-                undecided.append(ROWS[row].title)
-        lines.append(f"- Groups of {size}, not told apart: {'; '.join(undecided) or 'none'}.")
+                undecided.append(title)
+        lines.append(f"- {where}, not told apart: {'; '.join(undecided) or 'none'}.")
     return READ_OFF.format(tested=tested, chance=f"{0.05 * tested:.0f}") + "\n".join(lines) + "\n"
 
 
@@ -232,8 +241,21 @@ def _warnings(table: Table) -> str:
         else "**No metric that needs no right answers warned before half of the collapses.**"
     )
     rows = sorted({f"{ROWS[run['row']].title}, groups of {run['group_size']}" for run in collapsed})
-    where = f" They were runs of: {'; '.join(rows)}." if rows else ""
-    return WARNED + "\n".join([*lines, "", verdict + where]) + "\n"
+    where = f" The collapses were of: {'; '.join(rows)}." if rows else ""
+    rung = [
+        point["pairs"]
+        for run in trained
+        if collapse_began(run) is None and (step := fooled(run)) is not None
+        for point in run["points"]
+        if point["step"] == step
+    ]
+    why = ""
+    if rung:
+        why = (
+            f" `prefers_correct` rang falsely when {fmean(rung):.0f} different mistakes were left on average "
+            f"(at most {MISTAKES} are asked about): those that a judge cannot tell are the last to go."
+        )
+    return WARNED + "\n".join([*lines, "", verdict + where + why]) + "\n"
 
 
 def _counts(w: Warned) -> str:

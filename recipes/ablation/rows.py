@@ -66,3 +66,11 @@ ROWS = {
     )
 }
 """Every row by name."""
+
+CONTRASTS = (
+    ("elo_all", "elo", "Elo of all pairs against Elo of the budget"),
+    ("elo", "win_rate", "Elo against win rate, of the same pairs"),
+    ("oracle", "oracle_judge", "the oracle as a score against the oracle as a judge"),
+    ("narrow_scalar_raw", "narrow_scalar", "the narrow scalar, rewards not divided against divided"),
+)
+"""Pairs of rows that are compared beside the comparisons with the reference: what the first has over the second."""

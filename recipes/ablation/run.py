@@ -16,6 +16,7 @@ from datasets import Dataset
 from transformers import PrinterCallback, TrainerCallback
 from trl import GRPOConfig, GRPOTrainer
 
+from recipes.ablation.analysis import MISTAKES
 from recipes.ablation.judges import Preference
 from recipes.ablation.rewards import make_reward
 from recipes.ablation.rows import BUDGET, ROWS
@@ -30,7 +31,6 @@ ROLLOUTS = 48
 LEARNING_RATE = 5e-4
 
 _EVERY = 5
-_PAIRS = 24
 _ALARMS = "rrm_reward.health._alarms"
 _GAUGES = (
     *("first_share_low", "first_share_high", "position", "position_error", "no_verdict", "intransitive"),
@@ -108,7 +108,7 @@ def measure(policy: Any, tokenizer: Any, prefers: Preference, step: int, samples
         drawn = sample(policy, tokenizer, list(map(ask, queries)), max_new_tokens=LONGEST_WRONG_ANSWER)
         said = list(zip(queries, (one.text for one in drawn), strict=True))
         wrong = sorted({(query, text) for query, text in said if text != right_answer(query)})
-        pairs = [make_pair(query, text, rng) for query, text in rng.sample(wrong, min(len(wrong), _PAIRS))]
+        pairs = [make_pair(query, text, rng) for query, text in rng.sample(wrong, min(len(wrong), MISTAKES))]
         right = prefers(pairs) if pairs else []
     return Point(
         step,

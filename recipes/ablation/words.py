@@ -28,8 +28,9 @@ of a run: {seconds} on average, {slowest} at most (one thread on a machine that 
 READ_OFF = """
 ## Read off the table
 
-Only what the interval tells apart from the reference. These are {tested} intervals at 95 %: about {chance} of them
-would leave out 0 by chance if nothing differed.
+A row is compared with the reference, paired by seed; some with another row, as it says. *Both sizes* takes the runs of
+all group sizes together, paired by size and seed. Told apart means that the interval leaves out 0. These are {tested}
+intervals at 95 %: about {chance} of them would do so by chance if nothing differed.
 
 """
 

@@ -67,7 +67,10 @@ class Alarms:
         # Half the width of the interval: a jump must be more than what chance makes of two such shares.
         if limit is not None and abs(jump) > limit + (high - low) / 2:
             what = f"the share of verdicts for Assistant 1 moved by {jump:+.0%} to {share:.0%}"
-            fix = "responses may have learnt to address the judge (read some), or the judge was exchanged"
+            fix = (
+                "responses may have learnt to address the judge (read some), or have become equally good, or the judge "
+                "was exchanged"
+            )
             self._ring("bias_jump", limit, what, fix)
 
     def _check_length(self, gauges: Mapping[str, float]) -> None:
