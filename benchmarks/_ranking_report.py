@@ -6,27 +6,15 @@ import json
 import textwrap
 from collections import defaultdict
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from scipy import stats
 
 from benchmarks import sharing, width
-from benchmarks._simulated import ADAPTIVE, JUDGES, ROUND_ROBIN, Design
+from benchmarks._ranking_plots import Row, half_width, plot
+from benchmarks._simulated import ADAPTIVE, JUDGES, Design
 
 DOCS = Path(__file__).parents[1] / "docs"
 THROUGH_RANK = Path(__file__).parent / "data" / "adaptive_rank.json"
-Row = dict[str, Any]
-
-LINES = (
-    ADAPTIVE,
-    ROUND_ROBIN,
-    Design("round_robin", "win_rate"),
-    Design("swiss", "bradley_terry", True, "most"),
-    Design("knockout", "bradley_terry", True, "consolation"),
-    Design("anchor", "bradley_terry", True, "most"),
-)
-"""What the plots show of all that was run."""
 
 _HEAD = """# Which schedule, at which budget
 
@@ -55,11 +43,36 @@ def write(rows: list[Row], docs: Path = DOCS) -> None:
     if not rows:
         raise SystemExit("no rows yet: run python -m benchmarks.ranking first")
     parts = [_HEAD + "\n".join(_judge(name) for name in JUDGES) + "\n" + _MEASURES]
-    parts += [_recommendation(rows), _against_round_robin(rows), sharing.section(sharing.read())]
+    parts += [
+        _still_missing(rows),
+        _recommendation(rows),
+        _against_round_robin(rows),
+        sharing.section(sharing.read()),
+    ]
     parts += [width.section()]
-    parts += [_through_rank(), _plots(rows, docs)]
+    parts += [_through_rank(), plot(rows, docs)]
     parts += [_table(rows, n) for n in sorted({row["n"] for row in rows})]
     (docs / "ranking.md").write_text("\n".join(filter(None, parts)))
+
+
+def _still_missing(rows: list[Row]) -> str:
+    """Which cells of the grid have not been played, if any: the page must not look complete before it is."""
+    from benchmarks.ranking import SIZES, cells
+
+    every, have = list(cells(list(SIZES))), {(row["judge"], row["n"], row["budget"]) for row in rows}
+    lack = [cell for cell in every if cell not in have]
+    if not lack:
+        return ""
+    sizes = sorted({(n, budget) for _, n, budget in lack})
+    named = ", ".join(f"n = {n} with budget {budget}" for n, budget in sizes)
+    return (
+        textwrap.fill(
+            f"{len(lack)} of the {len(every)} cells have not been played yet (some judges of {named}); "
+            f"`make bench-ranking` plays them.",
+            118,
+        )
+        + "\n"
+    )
 
 
 def _judge(name: str) -> str:
@@ -128,11 +141,6 @@ def _best_of_n(means: dict[tuple[int, int, str], Row]) -> str:
                     f"{next_best['top']:.2f} |"
                 )
     return "\n".join(text)
-
-
-def half_width(row: Row, of: str = "vs") -> float:
-    """Half of the 95 % interval of a row's mean over its groups, by Student's t."""
-    return float(stats.t.ppf(0.975, row["groups"] - 1) * row[of][1])
 
 
 def _asked_the_same(row: Row) -> bool:
@@ -241,42 +249,6 @@ def _through_rank() -> str:
                 f"{mean:+.3f} ± {error:.3f} of tau."
             )
     return "\n".join(text) + "\n"
-
-
-def _plots(rows: list[Row], docs: Path) -> str:
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
-    shown = []
-    for n in sorted({row["n"] for row in rows} & {8, 16, 32}):
-        figure, axes = pyplot.subplots(2, 3, figsize=(12, 7), sharex=True, sharey=True)
-        for axis, judge in zip(axes.flat, JUDGES, strict=True):
-            for design in LINES:
-                found = sorted(
-                    (row["calls"], row["tau"][0], half_width(row, "tau"))
-                    for row in rows
-                    if (row["n"], row["judge"], row["design"]) == (n, judge, design.name)
-                )
-                if found:
-                    calls, tau, half = np.array(found).T
-                    axis.errorbar(calls, tau, half, marker=".", linewidth=1, label=design.name)
-            axis.set_title(judge)
-            axis.set_xscale("log", base=2)
-            axis.grid(alpha=0.3)
-        for axis in axes[1]:
-            axis.set_xlabel("judge calls a group")
-        for axis in axes[:, 0]:
-            axis.set_ylabel("Kendall tau (bars: 95 %)")
-        axes[0, 0].legend(fontsize=7)
-        figure.suptitle(f"Groups of {n}")
-        figure.tight_layout()
-        name = f"ranking_{n}.png"
-        figure.savefig(docs / name, dpi=80)
-        pyplot.close(figure)
-        shown.append(f"![tau by judge calls, groups of {n}]({name})\n")
-    return "\n".join(shown)
 
 
 def _table(rows: list[Row], n: int) -> str:

@@ -10,7 +10,8 @@ import pytest
 from scipy import stats
 
 from benchmarks import results, sharing, width
-from benchmarks._ranking_report import half_width, write
+from benchmarks._ranking_plots import half_width
+from benchmarks._ranking_report import write
 from benchmarks._simulated import (
     ADAPTIVE,
     DESIGNS,
@@ -120,6 +121,7 @@ def test_the_page_says_who_was_better_and_who_only_tied_by_construction(tmp_path
     write(rows, tmp_path)
     page = (tmp_path / "ranking.md").read_text()
     said = " ".join(page.split())
+    assert "130 of the 132 cells have not been played yet" in said
     assert (
         "2 cells, paired by group; ± is half of a 95 % interval (Student's t). In 1 both asked exactly"
         in said
