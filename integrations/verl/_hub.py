@@ -8,9 +8,8 @@ is asked about again. So a caller can tell a hub that waits from one that hangs.
 
 Replicas of a judge on Ray (``judge.backend=ray``) are actors of their own, which it starts.
 
-The actor asks for no CPU and no GPU. With ``num_gpus=0`` Ray hides every GPU from it, unless
-``RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO=0`` is set, as verl does on ROCm; it needs none, for it only speaks HTTP. A judge
-in process (``judge.backend=transformers``) would run here, beside the trainer: for the miniature, not for a cluster.
+The actor asks for no CPU and no GPU: it needs none, for it only speaks HTTP. A judge in process
+(``judge.backend=transformers``) would run here, beside the trainer: for the miniature, not for a cluster.
 """
 
 from __future__ import annotations

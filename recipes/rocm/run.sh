@@ -2,8 +2,6 @@
 # ./run.sh colocated|pool|two_nodes [hydra overrides]: recipes/verl/run_cluster.sh on AMD GPUs. Read, not run.
 set -euo pipefail
 
-# verl sets it for its own workers; with it, a judge replica over several GPUs sees them although it holds none itself
-export RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO=0
 # Ray's workers stop with ROCR_VISIBLE_DEVICES alone, verl with both: devices are chosen by HIP_VISIBLE_DEVICES
 if [[ -n "${ROCR_VISIBLE_DEVICES:-}" ]]; then
   echo "unset ROCR_VISIBLE_DEVICES, and choose devices by HIP_VISIBLE_DEVICES" >&2

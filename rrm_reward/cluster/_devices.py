@@ -4,6 +4,8 @@ A judge asks Ray for ``GPU`` and never writes a ``*_VISIBLE_DEVICES``. Others do
 combination shows as an actor that never starts, or as two engines on one GPU. What is checked here, and whose code says
 so (each was read, and what is Ray's is tested with Ray's own code):
 
+    Ray before 2.56     hides all devices from actors that hold none; since then only if OVERRIDE_ON_ZERO is 1. Replicas
+                        over several bundles hold none themselves, and are started with 0 (`Place.options`)
     Ray 2.60 on ROCm    sets HIP_VISIBLE_DEVICES, unless RAY_EXPERIMENTAL_NOSET_HIP_VISIBLE_DEVICES; raises in the
                         worker if only ROCR_VISIBLE_DEVICES is set; opt-outs for CUDA and ROCR have no effect
     verl 0.9            moves HIP_VISIBLE_DEVICES to CUDA_VISIBLE_DEVICES; stops if they differ, or if ROCR is set too
@@ -60,22 +62,44 @@ class Finding:
 
 
 def detect_devices(root: Path = Path("/")) -> Devices:
-    """By the driver's files, so that no library is loaded and no context takes memory on a GPU.
+    """By the drivers' files, so that no context takes memory on a GPU. With both drivers, what torch was built for.
 
     Args:
         root: of the file system; tests give another.
     """
+    found = [*_amd(root), *_nvidia(root)]
+    if len(found) > 1:
+        # mostly a processor's own AMD GPU beside NVIDIA's: what torch cannot use is no device of ours
+        built_for = torch_kind()
+        found = [
+            devices for devices in found if devices.kind == (built_for if built_for == "rocm" else "cuda")
+        ]
+    return found[0] if found else Devices("cpu")
+
+
+def _amd(root: Path) -> list[Devices]:
+    """The GPUs of AMD's compute driver, if it has any; it has nodes for processors, too, whose id is 0."""
+    if not (root / "dev/kfd").exists():
+        return []
     nodes = sorted((root / "sys/class/kfd/kfd/topology/nodes").glob("*/gpu_id"))
-    amd = [node for node in nodes if node.read_text().strip() not in ("", "0")]
-    if (root / "dev/kfd").exists():
-        names = (
-            node.with_name("name").read_text().strip() for node in amd if node.with_name("name").exists()
-        )
-        return Devices("rocm", len(amd), tuple(names))
-    nvidia = list((root / "dev").glob("nvidia[0-9]*"))
-    if nvidia:
-        return Devices("cuda", len(nvidia), _nvidia_names() if root == Path("/") else ())
-    return Devices("cpu")
+    gpus = [node for node in nodes if _text(node) not in ("", "0")]
+    if nodes and not gpus:
+        return []
+    return [Devices("rocm", len(gpus), tuple(filter(None, (_text(gpu.with_name("name")) for gpu in gpus))))]
+
+
+def _text(file: Path) -> str:
+    """What it says; nothing where it is not there, or not for this container to read."""
+    try:
+        return file.read_text().strip()
+    except OSError:
+        return ""
+
+
+def _nvidia(root: Path) -> list[Devices]:
+    devices = list((root / "dev").glob("nvidia[0-9]*"))
+    names = _nvidia_names() if devices and root == Path("/") else ()
+    return [Devices("cuda", len(devices), names)] if devices else []
 
 
 def _nvidia_names() -> tuple[str, ...]:
@@ -113,12 +137,6 @@ def check_environment(environment: Mapping[str, str], devices: Devices, *, gpus:
         return []
     findings = [*_check_ids(environment, devices)]
     findings += _check_rocm(environment) if devices.kind == "rocm" else _check_cuda(environment)
-    opted_out = [name for name in OPT_OUTS if _is_true(environment.get(name))]
-    if not opted_out and environment.get(OVERRIDE_ON_ZERO) not in ("0", "false", "False"):
-        fix = (
-            "set it to 0, or Ray hides every GPU from actors that hold none themselves (verl sets it on ROCm)"
-        )
-        findings.append(Finding(OVERRIDE_ON_ZERO, fix, fatal=False))
     return findings
 
 

@@ -75,7 +75,7 @@ class Place:
             # whatever the job says: without Ray's choice of devices every replica would take the first
             runtime["env_vars"] = dict.fromkeys(OPT_OUTS, "0")
         if self.bundles:
-            # with 0 GPUs Ray would hide all devices, and the engine could not even tell CUDA from ROCm
+            # else Ray before 2.56 hides all devices from an actor with 0 GPUs, which cannot even tell CUDA from ROCm
             runtime["env_vars"] = {OVERRIDE_ON_ZERO: "0"}
         return {**options, "runtime_env": runtime} if runtime else options
 

@@ -18,32 +18,72 @@ from rrm_reward.cluster._versions import CLASHES, check_versions, installed_vers
 NO_HIP, NO_ROCR, NO_CUDA = OPT_OUTS
 AMD = Devices("rocm", 8, ("AMD Instinct MI300X",) * 8)
 NVIDIA = Devices("cuda", 8)
-FINE = {OVERRIDE_ON_ZERO: "0"}
 
 
 def found(environment, devices, **more):
-    return {f.name: f for f in check_environment({**FINE, **environment}, devices, **more)}
+    return {f.name: f for f in check_environment(environment, devices, **more)}
+
+
+def add_nvidia(root: Path, count: int) -> None:
+    (root / "dev").mkdir(exist_ok=True)
+    for name in (*(f"nvidia{index}" for index in range(count)), "nvidiactl"):
+        (root / "dev" / name).touch()
+
+
+def add_amd(root: Path, *gpu_ids: str) -> None:
+    """AMD's driver with its nodes; those of processors have the id 0."""
+    (root / "dev").mkdir(exist_ok=True)
+    (root / "dev/kfd").touch()
+    for node, gpu_id in enumerate(gpu_ids):
+        folder = root / f"sys/class/kfd/kfd/topology/nodes/{node}"
+        folder.mkdir(parents=True)
+        (folder / "gpu_id").write_text(f"{gpu_id}\n")
+        (folder / "name").write_text("aqua_vanjaram\n")
 
 
 def test_devices_are_told_by_the_files_of_their_drivers(tmp_path: Path):
     assert detect_devices(tmp_path).kind == "cpu"
-    (tmp_path / "dev").mkdir()
-    for name in ("nvidia0", "nvidia1", "nvidiactl"):
-        (tmp_path / "dev" / name).touch()
-    assert detect_devices(tmp_path) == Devices("cuda", 2)
-    (tmp_path / "dev/kfd").touch()
-    for node, gpu_id in enumerate(("0", "51140", "32750")):  # node 0 is the CPU
-        folder = tmp_path / f"sys/class/kfd/kfd/topology/nodes/{node}"
-        folder.mkdir(parents=True)
-        (folder / "gpu_id").write_text(f"{gpu_id}\n")
-        (folder / "name").write_text("aqua_vanjaram\n")
+    add_amd(tmp_path, "0", "51140", "32750")
     assert detect_devices(tmp_path) == Devices("rocm", 2, ("aqua_vanjaram",) * 2)
+
+
+def test_drivers_of_both_are_taken_for_what_torch_was_built_for(tmp_path: Path, monkeypatch):
+    add_nvidia(tmp_path, 2)
+    add_amd(tmp_path, "0", "51140")
+    for built_for, devices in (
+        ("rocm", Devices("rocm", 1, ("aqua_vanjaram",))),
+        ("cuda", Devices("cuda", 2)),
+        ("cpu", Devices("cuda", 2)),
+        (None, Devices("cuda", 2)),
+    ):
+        monkeypatch.setattr("rrm_reward.cluster._devices.torch_kind", lambda built_for=built_for: built_for)
+        assert detect_devices(tmp_path) == devices
+
+
+def test_driver_of_amd_without_a_gpu_of_amd_is_not_rocm(tmp_path: Path):
+    add_amd(tmp_path, "0", "0")
+    assert detect_devices(tmp_path) == Devices("cpu")
+    add_nvidia(tmp_path, 2)
+    assert detect_devices(tmp_path) == Devices("cuda", 2)
+
+
+def test_driver_of_amd_whose_nodes_cannot_be_seen_is_rocm_with_an_unknown_number_of_gpus(tmp_path: Path):
+    add_amd(tmp_path)
+    assert detect_devices(tmp_path) == Devices("rocm", 0)
+
+
+def test_gpu_that_a_container_may_not_read_is_not_one_of_its_own(tmp_path: Path):
+    add_amd(tmp_path, "0", "51140")
+    (tmp_path / "sys/class/kfd/kfd/topology/nodes/2/gpu_id").mkdir(parents=True)  # reading it is an OSError
+    assert detect_devices(tmp_path) == Devices("rocm", 1, ("aqua_vanjaram",))
 
 
 @pytest.mark.parametrize(
     ("environment", "devices"),
     [
         ({}, AMD),
+        ({}, NVIDIA),
+        ({OVERRIDE_ON_ZERO: "1"}, NVIDIA),  # replicas that it would hide devices from are started with 0
         ({HIP: "0,1,2,3"}, AMD),
         ({HIP: "0,1", CUDA: "0,1"}, AMD),
         ({NO_HIP: "1"}, AMD),
@@ -86,11 +126,6 @@ def test_a_judge_without_gpus_minds_none_of_it():
     assert found({ROCR: "0"}, AMD, gpus=0) == {}
 
 
-def test_hidden_devices_of_actors_without_gpus_are_a_warning():
-    (finding,) = check_environment({}, NVIDIA)
-    assert (finding.name, finding.fatal) == (OVERRIDE_ON_ZERO, False)
-
-
 def test_releases_are_compared_as_numbers():
     assert release_of("2.13.0+cpu") == (2, 13, 0)
     assert release_of("0.10.0") > release_of("0.9.9")
@@ -122,18 +157,18 @@ def test_every_clash_is_found_and_an_absent_package_never_clashes(clash):
 
 
 def test_torch_for_other_devices_than_there_are_is_wrong():
-    (finding,) = examine(FINE, AMD, {}, "cuda")
+    (finding,) = examine({}, AMD, {}, "cuda")
     assert (finding.name, finding.fatal) == ("torch", True)
     assert "torch's build for rocm" in finding.fix
-    assert examine(FINE, AMD, {}, "rocm") == []
-    assert not examine(FINE, Devices("cpu"), {}, "cuda")[0].fatal
+    assert examine({}, AMD, {}, "rocm") == []
+    assert not examine({}, Devices("cpu"), {}, "cuda")[0].fatal
 
 
 def test_verl_on_gpus_without_flash_attention_is_a_warning():
-    (finding,) = examine(FINE, NVIDIA, {"verl": "0.9.1"}, "cuda")
+    (finding,) = examine({}, NVIDIA, {"verl": "0.9.1"}, "cuda")
     assert (finding.name, finding.fatal) == ("flash-attn", False)
     assert "attn_implementation=sdpa" in finding.fix
-    assert examine(FINE, NVIDIA, {"verl": "0.9.1", "flash-attn": "2.8.3"}, "cuda") == []
+    assert examine({}, NVIDIA, {"verl": "0.9.1", "flash-attn": "2.8.3"}, "cuda") == []
     assert examine({}, Devices("cpu"), {"verl": "0.9.1"}, "cpu") == []
 
 
@@ -206,7 +241,6 @@ def test_rays_own_code_for_amd_gives_gpus_to_a_request_for_gpu_and_agrees_with_o
         "FAKE_AMD_GPUS": "4",
         "RAY_AUTH_MODE": "disabled",
         "RAY_prestart_worker_first_driver": "0",
-        "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     }
     done = subprocess.run(
         [sys.executable, "-c", AMD_PROBE], env=environment, capture_output=True, text=True, timeout=250
