@@ -15,7 +15,7 @@ class ClusterConfig:
     """Replicas, their place and their engine (judge.backend=ray)."""
 
     engine: str = setting("vllm", "vllm | transformers | package.module:function that makes an engine")
-    replicas: int | None = setting(1, "how many; null: as many as there is room for")
+    replicas: int | None = setting(1, "how many; null: as many as there is room for now")
     tensor_parallel: int = setting(1, "GPUs that one copy of the model is split over")
     data_parallel: int = setting(1, "copies of the model in one replica")
     gpus: int | None = setting(
@@ -73,6 +73,9 @@ def validate_cluster(cluster: ClusterConfig) -> None:
         raise ConfigError("judge.cluster.cpus", cluster.cpus, fix)
     if not 0 < cluster.share <= 1:
         raise ConfigError("judge.cluster.share", cluster.share, "must lie in (0, 1]")
+    if cluster.data_parallel > 1 and (cluster.placement_groups or cluster.share < 1):
+        fix = "vLLM wants the bundles of one copy: on GPUs that are shared set 1, and give more replicas instead"
+        raise ConfigError("judge.cluster.data_parallel", cluster.data_parallel, fix)
     if cluster.placement_groups and cluster.nodes:
         fix = "placement_groups say already where: give one of the two"
         raise ConfigError("judge.cluster.nodes", cluster.nodes, fix)

@@ -11,6 +11,7 @@
     _group.py        JudgeGroup: calls that outlive their replica
     _crew.py         all replicas as one: awake while anyone is inside, one outage at a time
     _shared.py       one group for many processes of a job
+    _request.py      one request, and the replicas that it is tried on
     _switch.py       on while anyone of a process is inside
     _routing.py      which replica gets a call: a state machine without Ray
     _keeper.py       keeps one replica alive, through launch, sleep and loss: a state machine without Ray
@@ -30,11 +31,12 @@ Importing this package imports no Ray. ``docs/cluster.md`` is the user's page.
 """
 
 from rrm_reward.cluster._devices import Devices, Finding, check_environment, detect_devices
-from rrm_reward.cluster._engine import Declined, Engine, EngineSpec
+from rrm_reward.cluster._engine import ContinuingEngine, Declined, Engine, EngineSpec
 from rrm_reward.cluster._group import JudgeGroup, judge_group
 from rrm_reward.cluster._shared import SharedJudge
 
 __all__ = [
+    "ContinuingEngine",
     "Declined",
     "Devices",
     "Engine",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -69,6 +69,21 @@ class Actor:
         finally:
             if not over:
                 self._handle.abort.remote(request)
+
+    async def prepare(self, endings: Sequence[str]) -> str | None:
+        """See `Life.prepare`."""
+        reason: str | None = await self._handle.prepare.remote(list(endings))
+        return reason
+
+    async def next_token(self, completion: Completion, ending: str) -> Mapping[str, float]:
+        """See `Life.next_token`."""
+        from ray.exceptions import RayActorError
+
+        try:
+            found: Mapping[str, float] = await self._handle.next_token.remote(completion, ending)
+        except RayActorError as error:
+            raise Gone(said(error)) from error
+        return found
 
     async def health(self) -> Health:
         """See `Life.health`."""

@@ -8,7 +8,7 @@ third.
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, cast
 
@@ -124,6 +124,24 @@ class Engine(Protocol):
 
     async def aclose(self) -> None:
         """End it."""
+        ...
+
+
+class ContinuingEngine(Engine, Protocol):
+    """An engine that can also look at what would come next: forced verdicts (``judge.force``) need one."""
+
+    async def prepare(self, endings: Sequence[str]) -> str | None:
+        """Why `next_token` cannot work with these endings; None if it can."""
+        ...
+
+    async def next_token(self, completion: Completion, ending: str, request: str) -> Mapping[str, float]:
+        """See `rrm_reward.judge.ContinuingBackend.next_token`.
+
+        Args:
+            completion: of a continuable sampling, ended by its limit; perhaps written by a sibling of this engine.
+            ending: one that was prepared.
+            request: a name that no other request has.
+        """
         ...
 
 

@@ -22,7 +22,7 @@ import itertools
 import logging
 import os
 from collections import Counter
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager
 from functools import partial
 from importlib.util import find_spec
@@ -31,9 +31,10 @@ from typing import Any
 from rrm_reward._cluster_config import ClusterConfig
 from rrm_reward.cluster._actor import Actor
 from rrm_reward.cluster._crew import Crew
-from rrm_reward.cluster._engine import Declined, EngineSpec
+from rrm_reward.cluster._engine import EngineSpec
 from rrm_reward.cluster._life import said
 from rrm_reward.cluster._placement import Places, find_places, join_ray, leave_ray
+from rrm_reward.cluster._request import Request
 from rrm_reward.cluster._routing import Member, prefix_of
 from rrm_reward.config import JudgeConfig
 from rrm_reward.errors import ConfigError
@@ -42,6 +43,7 @@ from rrm_reward.judge import BackendError, Completion, Message, Sampling
 logger = logging.getLogger(__name__)
 
 _COUNTS = ("moved", "aborted", "outages", "sleeps", "wakes", "launches", "losses")
+_WRITERS = 10_000
 PATIENCE = 3
 """Timeouts that one request may last in all, as for servers over HTTP."""
 
@@ -77,6 +79,7 @@ class JudgeGroup:
         self._places = Places(())
         self._crew: Crew | None = None
         self._numbers = itertools.count()
+        self._writers: dict[int, Member] = {}
         self._context_tokens = spec.context_tokens
         self._owns_ray = False
         self.counts: Counter[str] = Counter()
@@ -167,46 +170,50 @@ class JudgeGroup:
         Raises:
             BackendError: the rest will not come.
         """
-        loop = asyncio.get_running_loop()
-        deadline = loop.time() + self.patience
-        prefix, missing, failed = prefix_of(messages), n, list[Member]()
-        reason = "no replica is left"
+        request, missing = self._request(prefix_of(messages)), n
         while missing:
-            if self._crew is None:
-                raise BackendError("the judge is closed, or was never started")
-            remaining = deadline - loop.time()
-            if remaining <= 0:
-                raise BackendError(f"no answer within {self.patience:g} s; last: {reason}")
-            if len(failed) > self._retries:
-                raise BackendError(f"failed on {len(failed)} replicas; last: {reason}")
-            roster, asked = self._crew.roster, missing
-            member = roster.acquire(prefix, failed, asked)
-            if member is None:
-                await self._crew.until_available(deadline, reason)
-                continue
-            request = f"{os.getpid()}-{id(self):x}-{next(self._numbers)}"
-            keeper = self._crew.keepers[member]
-            try:
-                seconds = min(self._timeout, remaining)
-                async with aclosing(keeper.stream(request, messages, missing, sampling, seconds)) as votes:
+            async with request.attempt(missing) as (keeper, seconds):
+                name = f"{os.getpid()}-{id(self):x}-{next(self._numbers)}"
+                async with aclosing(keeper.stream(name, messages, missing, sampling, seconds)) as votes:
                     async for completion in votes:
                         missing -= 1
+                        if completion.sequence and request.member is not None:
+                            self._remember(completion, request.member)
                         yield completion
                 if missing:
                     raise TimeoutError("the replica broke off")
-            except Declined as error:
-                raise BackendError(said(error)) from error
-            except (GeneratorExit, asyncio.CancelledError):
-                self.counts["aborted"] += 1
-                raise
-            except Exception as error:
-                # Ray's exceptions and those of an engine: whatever it is, another replica may do better
-                reason = f"{member.name}: {said(error)}"
-                failed.append(member)
-                self.counts["moved"] += 1
-                keeper.suspect()
-            finally:
-                roster.release(member, asked)
+
+    async def prepare(self, endings: Sequence[str]) -> None:
+        """See `ContinuingBackend.prepare`; asks every replica that is there, asleep or awake."""
+        for keeper in self._crew.keepers.values() if self._crew else ():
+            if (reason := await keeper.prepare(endings)) is not None:
+                raise ConfigError("judge.force", "truncated", reason)
+
+    async def next_token(self, completion: Completion, ending: str) -> Mapping[str, float]:
+        """See `ContinuingBackend.next_token`; asked of the replica that wrote the completion, while it is there."""
+        request = self._request("", self._writers.pop(hash(completion.sequence), None))
+        while True:
+            async with request.attempt(1) as (keeper, seconds):
+                return await keeper.next_token(completion, ending, seconds)
+
+    def _request(self, prefix: str, prefer: Member | None = None) -> Request:
+        if self._crew is None:
+            raise BackendError("the judge is closed, or was never started")
+        return Request(
+            self._crew,
+            prefix,
+            timeout=self._timeout,
+            patience=self.patience,
+            retries=self._retries,
+            counts=self.counts,
+            prefer=prefer,
+        )
+
+    def _remember(self, completion: Completion, writer: Member) -> None:
+        """Whose cache holds this completion, until it is continued; the oldest are forgotten."""
+        self._writers[hash(completion.sequence)] = writer
+        while len(self._writers) > _WRITERS:
+            del self._writers[next(iter(self._writers))]
 
     @asynccontextmanager
     async def awake(self) -> AsyncIterator[None]:

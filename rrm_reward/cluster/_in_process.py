@@ -6,10 +6,11 @@ For small judges, and for machines without vLLM: requests that arrive together s
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import cast
 
 from rrm_reward.cluster._engine import EngineSpec
-from rrm_reward.judge import Backend, Completion, Message, Sampling
+from rrm_reward.judge import Backend, Completion, ContinuingBackend, Message, Sampling
 
 
 class BackendEngine:
@@ -43,6 +44,18 @@ class BackendEngine:
         (completion,) = await self._backend.complete(prompt, 1, sampling)
         progress()
         return completion
+
+    async def prepare(self, endings: Sequence[str]) -> str | None:
+        """See `ContinuingEngine.prepare`."""
+        prepare = getattr(self._backend, "prepare", None)
+        if prepare is None:
+            return f"{type(self._backend).__name__} cannot do it; leave it at none"
+        await prepare(endings)
+        return None
+
+    async def next_token(self, completion: Completion, ending: str, request: str) -> Mapping[str, float]:
+        """See `ContinuingEngine.next_token`."""
+        return await cast(ContinuingBackend, self._backend).next_token(completion, ending)
 
     async def failure(self) -> str | None:
         """See `Engine.failure`: a backend in this process lives as long as the process."""

@@ -22,7 +22,7 @@ import asyncio
 import contextlib
 import logging
 from collections import Counter
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import aclosing
 from typing import TypeVar
 
@@ -110,11 +110,35 @@ class Keeper:
                 async for completion in votes:
                     yield completion
         except Gone:
-            if life is self._life:
-                self._doubted = True
-                self._news.set()
-                self._enter(self.phase)
+            self._doubt(life)
             raise
+
+    async def prepare(self, endings: Sequence[str]) -> str | None:
+        """Why verdicts cannot be forced here with these endings; None if they can, or nobody is there to say."""
+        return None if self._life is None else await self._life.prepare(endings)
+
+    async def next_token(self, completion: Completion, ending: str, seconds: float) -> Mapping[str, float]:
+        """See `ContinuingEngine.next_token`.
+
+        Raises:
+            Gone, TimeoutError, Exception: as in `stream`.
+        """
+        life = self._life
+        if life is None:
+            raise Gone(f"{self.member.name} is {self.phase.value}")
+        try:
+            async with asyncio.timeout(seconds):
+                return await life.next_token(completion, ending)
+        except Gone:
+            self._doubt(life)
+            raise
+
+    def _doubt(self, life: Life) -> None:
+        """No other call tries it until its health is known."""
+        if life is self._life:
+            self._doubted = True
+            self._news.set()
+            self._enter(self.phase)
 
     async def aclose(self) -> None:
         """End the replica for good."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from enum import Enum
 from typing import Protocol
 
@@ -52,6 +52,18 @@ class Life(Protocol):
         self, request: str, messages: Sequence[Message], n: int, sampling: Sampling, seconds: float
     ) -> AsyncGenerator[Completion, None]:
         """See `Keeper.stream`."""
+        ...
+
+    async def prepare(self, endings: Sequence[str]) -> str | None:
+        """See `Replica.prepare`."""
+        ...
+
+    async def next_token(self, completion: Completion, ending: str) -> Mapping[str, float]:
+        """See `Replica.next_token`.
+
+        Raises:
+            Gone: the replica died.
+        """
         ...
 
     async def health(self) -> Health:

@@ -15,7 +15,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -221,10 +221,8 @@ def find_node(name: str) -> dict[str, Any]:
 def _node_places(config: ClusterConfig) -> tuple[Place, ...]:
     """Places on the named nodes in turn, as many as their resources hold."""
     need = {"GPU": config.gpus_of_replica * config.share, "CPU": config.cpus}
-    rooms = {}
-    for name in config.nodes:
-        has = find_node(name)["Resources"]
-        rooms[name] = min(int(has.get(kind, 0.0) / amount) for kind, amount in need.items() if amount)
+    resources = _resources(config)
+    rooms = {name: room_for(need, resources[find_node(name)["NodeID"]]) for name in config.nodes}
     wanted = sum(rooms.values()) if config.replicas is None else config.replicas
     chosen: list[str] = []
     while len(chosen) < wanted and any(rooms.values()):
@@ -239,14 +237,10 @@ def _node_places(config: ClusterConfig) -> tuple[Place, ...]:
 
 
 async def _own_places(config: ClusterConfig) -> Places:
-    import ray
     from ray.util import placement_group, remove_placement_group
 
     need = {"GPU": config.gpus_of_replica * config.share, "CPU": config.cpus}
-    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-    rooms = [
-        min(int(has.get(kind, 0.0) / amount) for kind, amount in need.items() if amount) for has in nodes
-    ]
+    rooms = [room_for(need, has) for has in _resources(config).values()]
     wanted = sum(rooms) if config.replicas is None else config.replicas
     if not wanted or sum(rooms) < wanted:
         fix = f"the cluster holds {sum(rooms)} replicas of {_said(need)}, each on one node, and no more"
@@ -261,6 +255,30 @@ async def _own_places(config: ClusterConfig) -> Places:
         raise ConfigError(f"{_KEY}.replicas", wanted, fix) from None
     places = tuple(Place(need["GPU"], need["CPU"], group, index) for index in range(wanted))
     return Places(places, group)
+
+
+def _resources(config: ClusterConfig) -> dict[str, Mapping[str, float]]:
+    """Of every living node, by its id: all that it has, or what is free now, where the number of replicas is open.
+
+    Replicas that are asked for by number wait for what others still hold.
+    """
+    import ray
+
+    nodes = {node["NodeID"]: node["Resources"] for node in ray.nodes() if node["Alive"]}
+    if config.replicas is not None:
+        return nodes
+    free = ray._private.state.available_resources_per_node()
+    return {node: free.get(node, {}) for node in nodes}
+
+
+def room_for(need: Mapping[str, float], has: Mapping[str, float]) -> int:
+    """Replicas that need so much of each resource, where there is so much of it.
+
+    >>> room_for({"GPU": 0.3, "CPU": 0.0}, {"GPU": 0.9, "CPU": 8.0})
+    3
+    """
+    # 0.9 / 0.3 is a little below 3
+    return min(int(has.get(kind, 0.0) / amount + 1e-9) for kind, amount in need.items() if amount)
 
 
 async def _ready(group: Any) -> None:

@@ -9,11 +9,13 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import cast
+from uuid import uuid4
 
 from rrm_reward.cluster._devices import check_environment, detect_devices
-from rrm_reward.cluster._engine import EngineSpec, make_engine
+from rrm_reward.cluster._engine import ContinuingEngine, EngineSpec, make_engine
 from rrm_reward.cluster._guard import guard_descendants
 from rrm_reward.errors import ConfigError
 from rrm_reward.judge import Completion, Message, Sampling
@@ -132,6 +134,26 @@ class Replica:
         """Nobody waits for the rest of this request; one that is over already is no mistake."""
         for task in self._running.pop(request, ()):
             task.cancel()
+
+    async def prepare(self, endings: list[str]) -> str | None:
+        """See `ContinuingEngine.prepare`."""
+        prepare = getattr(self._engine, "prepare", None)
+        if prepare is None:
+            return f"the engine {self._name} cannot do it; leave it at none"
+        reason: str | None = await prepare(endings)
+        return reason
+
+    async def next_token(self, completion: Completion, ending: str) -> Mapping[str, float]:
+        """See `ContinuingEngine.next_token`."""
+        engine = cast(ContinuingEngine, self._engine)
+        if not self._pending:
+            self._progress()
+        self._pending += 1
+        try:
+            return await engine.next_token(completion, ending, f"next-{uuid4().hex}")
+        finally:
+            self._pending -= 1
+            self._progress()
 
     async def health(self) -> Health:
         """See `Health`. An answer that does not come is one, too."""

@@ -61,13 +61,16 @@ class Roster:
         """True if at least one member is present."""
         return any(member.present for member in self.members)
 
-    def acquire(self, prefix: str, avoid: Collection[Member] = (), votes: int = 1) -> Member | None:
+    def acquire(
+        self, prefix: str, avoid: Collection[Member] = (), votes: int = 1, prefer: Member | None = None
+    ) -> Member | None:
         """The member for one call, its votes counted as pending there; None while nobody is present.
 
         Args:
             prefix: see `prefix_of`.
             avoid: members that failed this call already; chosen only if no other is present.
             votes: of this call.
+            prefer: taken if it is there, however full.
         """
         present = [member for member in self.members if member.present]
         candidates = [member for member in present if member not in avoid] or present
@@ -75,7 +78,8 @@ class Roster:
             return None
         limit = math.ceil(self._slack * (votes + sum(m.pending for m in candidates)) / len(candidates))
         free = [member for member in candidates if member.pending < limit]
-        chosen = max(free, key=lambda member: _weight(prefix, member.name))
+        ranked = max(free, key=lambda member: _weight(prefix, member.name))
+        chosen = prefer if prefer is not None and prefer in candidates else ranked
         chosen.pending += votes
         chosen.given += 1
         return chosen

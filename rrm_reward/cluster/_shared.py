@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 from uuid import uuid4
@@ -58,6 +58,20 @@ class Host:
         group = await self._started()
         async with group.awake():
             return await group.complete(messages, n, sampling)
+
+    async def prepare(self, endings: Sequence[str]) -> tuple[str, object, str] | None:
+        """See `JudgeGroup.prepare`; key, value and fix of what cannot work."""
+        try:
+            await (await self._started()).prepare(endings)
+        except ConfigError as error:
+            return error.key, error.value, error.fix
+        return None
+
+    async def next_token(self, completion: Completion, ending: str) -> Mapping[str, float]:
+        """See `JudgeGroup.next_token`."""
+        group = await self._started()
+        async with group.awake():
+            return await group.next_token(completion, ending)
 
     async def hold(self, holder: str) -> None:
         """Awake until this holder lets go."""
@@ -130,6 +144,16 @@ class SharedJudge:
         """See `Backend.complete`. A call that is cancelled here is cancelled in the engine."""
         completions: list[Completion] = await self._ask("complete", list(messages), n, sampling)
         return completions
+
+    async def prepare(self, endings: Sequence[str]) -> None:
+        """See `ContinuingBackend.prepare`."""
+        if (wrong := await self._ask("prepare", list(endings))) is not None:
+            raise ConfigError(*wrong)
+
+    async def next_token(self, completion: Completion, ending: str) -> Mapping[str, float]:
+        """See `ContinuingBackend.next_token`."""
+        found: Mapping[str, float] = await self._ask("next_token", completion, ending)
+        return found
 
     @asynccontextmanager
     async def awake(self) -> AsyncIterator[None]:

@@ -7,14 +7,16 @@ the prompt is prefilled once all the same (vLLM itself turns ``n=k`` into k such
 from __future__ import annotations
 
 import asyncio
+import math
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
 from typing import Any
 
 from rrm_reward.cluster._engine import Declined, EngineSpec
 from rrm_reward.errors import ConfigError
 from rrm_reward.judge import Completion, Message, Sampling
+from rrm_reward.judge._continuation import TOP
 
 _STREAM_INTERVAL = 16
 """Tokens between two signs of life of a vote: enough to tell a hanging engine from a long thought."""
@@ -114,14 +116,43 @@ class VLLMEngine:
             output_kind=RequestOutputKind.DELTA,
         )
         pieces: list[str] = []
-        tokens, reason = 0, None
+        ids: list[int] = []
+        reason = None
         async for output in self._llm.generate(prompt, parameters, request_id=request):
             progress()
             for part in output.outputs:
                 pieces.append(part.text)
-                tokens += len(part.token_ids)
+                ids += part.token_ids
                 reason = part.finish_reason or reason
-        return Completion("".join(pieces), str(reason), len(prompt["prompt_token_ids"]), tokens)
+        asked = prompt["prompt_token_ids"]
+        cut = sampling.continuable and reason == "length"
+        sequence = (*asked, *ids) if cut else ()
+        return Completion("".join(pieces), str(reason), len(asked), len(ids), sequence=sequence)
+
+    async def prepare(self, endings: Sequence[str]) -> str | None:
+        """See `ContinuingEngine.prepare`."""
+        most = int(self._spec.arguments.get("max_logprobs", TOP))
+        return f"engine_args.max_logprobs is {most}: set at least {TOP}" if 0 <= most < TOP else None
+
+    async def next_token(self, completion: Completion, ending: str, request: str) -> Mapping[str, float]:
+        """See `ContinuingEngine.next_token`; token ids are continued, so that nothing is tokenised a second time."""
+        from vllm import SamplingParams
+
+        added: list[int] = self._tokenizer(ending, add_special_tokens=False)["input_ids"]
+        parameters = SamplingParams(temperature=0.0, max_tokens=1, logprobs=TOP)
+        prompt = {"prompt_token_ids": [*completion.sequence, *added]}
+        found: dict[str, float] = {}
+        async for output in self._llm.generate(prompt, parameters, request_id=request):
+            for logprobs in output.outputs[0].logprobs or ():
+                for id, token in logprobs.items():
+                    text = (
+                        token.decoded_token
+                        if token.decoded_token is not None
+                        else self._tokenizer.decode([id])
+                    )
+                    # several tokens may read the same
+                    found[text] = math.log(math.exp(found.get(text, -math.inf)) + math.exp(token.logprob))
+        return found
 
     async def failure(self) -> str | None:
         """See `Engine.failure`."""

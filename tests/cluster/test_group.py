@@ -207,6 +207,21 @@ async def test_cancelled_calls_and_votes_that_nobody_needs_are_aborted_in_the_en
         await group.aclose()
 
 
+async def test_race_that_is_decided_aborts_its_last_vote_in_the_engine(make_group, orders):
+    group = make_group("replicas=1")
+    judge = Judge(group, votes=3, aggregate="majority", early_stop="race", reasks=0)
+    await judge.start()
+    try:
+        orders.give("stuck")  # the third vote only
+        judgment = await judge.compare("q", "a", "b")
+        assert (judgment.p, len(judgment.votes)) == (1.0, 2)
+        await until(lambda: len(orders.votes("end")) == 3, PATIENT)
+        assert judge.counts.cancelled == 1
+        assert group.counts["aborted"] == 1
+    finally:
+        await judge.aclose()
+
+
 async def test_leaving_a_stream_early_aborts_the_rest(make_group, orders):
     group = make_group("replicas=1", seconds=20.0)  # the first vote takes 2 s, the others 20
     await group.start()
@@ -234,6 +249,28 @@ async def test_prompt_that_no_replica_can_take_is_declined_once(make_group, orde
         await group.aclose()
 
 
+async def test_verdict_of_a_cut_thought_is_forced_by_the_replica_that_wrote_it(make_group, orders):
+    group = make_group("replicas=4", cut=True)
+    judge = Judge(group, force=True)
+    await judge.start()
+    try:
+        judgments = await asyncio.gather(*(judge.compare(f"q{i}", "a", "b") for i in range(40)))
+        assert all(judgment.p is not None and judgment.p > 0.9 for judgment in judgments)
+        assert (judge.counts.forced, judge.counts.unforced) == (40, 0)
+        wrote = Counter(pid for pid, _ in orders.votes())
+        assert len(wrote) == 4
+        assert Counter(words[0] for words in orders.log("next")) == wrote
+    finally:
+        await judge.aclose()
+
+
+async def test_engine_that_cannot_force_verdicts_is_refused_at_start(make_group):
+    judge = Judge(make_group(), force=True)
+    with pytest.raises(ConfigError, match=r"judge.force='truncated': cut is not set"):
+        await judge.start()
+    await judge.aclose()
+
+
 async def test_existing_bundles_are_shared_and_no_replica_straddles_nodes(make_group, orders):
     import ray
     from ray.util import placement_group, remove_placement_group
@@ -259,9 +296,29 @@ async def test_existing_bundles_are_shared_and_no_replica_straddles_nodes(make_g
         remove_placement_group(other)
 
 
+async def test_as_many_as_there_is_room_for_are_those_for_which_gpus_are_free(make_group):
+    import ray
+    from ray.util import placement_group, remove_placement_group
+
+    await until(lambda: ray.available_resources().get("GPU") == 8, PATIENT)
+    trainer = placement_group([{"GPU": 1}] * 3, strategy="STRICT_PACK")
+    ray.get(trainer.ready())
+    await until(lambda: ray.available_resources().get("GPU") == 5, PATIENT)
+    group = make_group("replicas=null", "tensor_parallel=2")
+    await group.start()
+    try:
+        # one GPU is left on the trainer's node, and four on the other
+        assert len(group.replicas) == 2
+    finally:
+        await group.aclose()
+        remove_placement_group(trainer)
+
+
 async def test_replicas_live_on_the_nodes_that_are_named(make_group):
     import ray
 
+    # what the last test held is free a little later
+    await until(lambda: ray.available_resources().get("GPU") == 8, PATIENT)
     node = ray.nodes()[1]["NodeID"]
     group = make_group("replicas=null", "tensor_parallel=2", f"nodes=[{node}]")
     await group.start()

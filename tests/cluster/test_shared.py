@@ -134,3 +134,16 @@ async def test_call_that_is_cancelled_in_one_process_is_cancelled_in_the_engine(
 async def test_what_cannot_work_is_told_to_every_process(askers):
     first, second = askers("replicas=9")
     assert await first.wrong.remote() == await second.wrong.remote() == "judge.cluster.replicas"
+
+
+async def test_host_that_dies_is_started_again_and_asked_again(askers, orders):
+    import ray
+    from ray.util import list_named_actors
+
+    (asker,) = askers(count=1)
+    await asker.ask.remote("p")
+    (name,) = list_named_actors()
+    host = ray.get_actor(name)
+    ray.kill(host, no_restart=False)
+    assert "by " in await asker.ask.remote("q")
+    assert len(orders.log("load")) == 2

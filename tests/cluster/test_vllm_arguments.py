@@ -9,6 +9,8 @@ import pytest
 from rrm_reward.cluster import EngineSpec
 from rrm_reward.cluster._placement import Place
 from rrm_reward.cluster._vllm import VLLMEngine
+from rrm_reward.config import load
+from rrm_reward.errors import ConfigError
 
 
 def arguments(**spec: Any) -> dict[str, Any]:
@@ -42,3 +44,11 @@ def test_replica_in_another_environment_is_started_with_its_interpreter() -> Non
     assert "py_executable" not in ours.options()["runtime_env"]
     assert theirs.options()["runtime_env"]["py_executable"] == "/opt/vllm/bin/python"
     assert theirs.options()["runtime_env"]["env_vars"] == ours.options()["runtime_env"]["env_vars"]
+
+
+@pytest.mark.parametrize("shared", ["share=0.3", "placement_groups=[theirs]"])
+def test_copies_of_a_model_within_one_replica_are_refused_on_shared_gpus(shared: str) -> None:
+    overrides = ["judge.backend=ray", "judge.model=RRM", "judge.cluster.data_parallel=2"]
+    load(overrides=overrides)
+    with pytest.raises(ConfigError, match=r"data_parallel=2: .* give more replicas instead"):
+        load(overrides=[*overrides, f"judge.cluster.{shared}"])

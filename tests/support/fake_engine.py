@@ -10,6 +10,7 @@ one of that process. So a test reaches into replicas that Ray may have started a
     memory   it cannot load
     load_slowly  it does not end loading
     insomnia sleep answers, and does nothing
+    stuck    every third vote makes no progress
     no_wake  it cannot wake: out of memory
 
 What happens is noted in ``engine_args.orders/log``, a line each: ``load PID``, ``vote PID REQUEST``, ``end PID
@@ -43,6 +44,7 @@ class FakeEngine:
         self._orders = Path(spec.arguments["orders"])
         self._seconds = float(spec.arguments.get("seconds", 0.0))
         self._asleep = False
+        self._votes = 0
         self.context_tokens = 65536
 
     def _told(self, order: str) -> bool:
@@ -80,15 +82,33 @@ class FakeEngine:
                 await asyncio.sleep(0.05)
             if self._told("broken"):
                 raise RuntimeError("EngineDeadError")
+            if request != "probe":
+                self._votes += 1
+            while self._told("stuck") and self._votes % 3 == 0:
+                await asyncio.sleep(0.05)
             # the first vote of a request is quick, so that some are there when others are not
             if request != "probe":
                 await asyncio.sleep(self._seconds * (0.1 if request.endswith("-0") else 1.0))
             progress()
+            if self.spec.arguments.get("cut"):
+                said = [*map(ord, prompt[:40]), 0]
+                return Completion(
+                    "It is too", "length", 7, 3, sequence=(*said,) if sampling.continuable else ()
+                )
             if self.spec.arguments.get("prefers"):
                 return Completion(rf"\boxed{{Assistant {_better(prompt)}}}", "stop", 7, 3)
             return Completion(rf"\boxed{{Assistant 1}} {prompt[:40]} by {os.getpid()}", "stop", 7, 3)
         finally:
             self._note("end", os.getpid(), request)
+
+    async def prepare(self, endings):
+        return "cut is not set" if not self.spec.arguments.get("cut") else None
+
+    async def next_token(self, completion, ending, request):
+        self._note("next", os.getpid(), repr(ending))
+        if self._told("broken"):
+            raise RuntimeError("EngineDeadError")
+        return {"1": -0.1, "2": -3.0}
 
     async def failure(self):
         return "the engine process is dead" if self._told("broken") else None
