@@ -105,10 +105,11 @@ async def pending_after_leaving(group: JudgeGroup) -> int:
     async with aclosing(group.stream(messages, 8, Sampling(max_tokens=2048))) as votes:
         async for _ in votes:
             break
-    (life,) = [keeper._life for member, keeper in group._crew.keepers.items() if member.present]
+    # one as a rule; two, if the one that was killed is back already
+    lives = [keeper._life for member, keeper in group._crew.keepers.items() if member.present]
     pending = 8
     for _ in range(int(PATIENCE / 0.1)):
-        pending = (await life.health()).pending
+        pending = sum([(await life.health()).pending for life in lives])
         if not pending:
             break
         await asyncio.sleep(0.1)
