@@ -20,7 +20,8 @@ def cluster() -> Iterator[object]:
     # read when Ray is imported: no token file in the home folder, no idle workers, no dashboard
     os.environ["RAY_AUTH_MODE"] = "disabled"
     os.environ["RAY_prestart_worker_first_driver"] = "0"  # noqa: SIM112  (Ray's own spelling)
-    os.environ["RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO"] = "0"
+    # as Ray did before 2.56: devices are hidden from actors that hold none, unless they are started otherwise
+    os.environ["RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO"] = "1"
     import ray
     from ray.cluster_utils import Cluster
 

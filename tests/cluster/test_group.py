@@ -289,6 +289,9 @@ async def test_existing_bundles_are_shared_and_no_replica_straddles_nodes(make_g
     try:
         assert len(group.replicas) == 2
         assert sorted(" ".join(words[1:]) for words in orders.log("load")) == ["(0, 1) 2"] * 2
+        # they hold no GPU themselves, and none is hidden from them all the same
+        assert len(orders.log("sees")) == 2
+        assert all(sees for _, sees in orders.log("sees"))
         assert len(await pids_after(group)) == 2
     finally:
         await group.aclose()

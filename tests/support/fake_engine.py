@@ -13,8 +13,8 @@ one of that process. So a test reaches into replicas that Ray may have started a
     stuck    every third vote makes no progress
     no_wake  it cannot wake: out of memory
 
-What happens is noted in ``engine_args.orders/log``, a line each: ``load PID``, ``vote PID REQUEST``, ``end PID
-REQUEST``.
+What happens is noted in ``engine_args.orders/log``, a line each: ``load PID``, ``sees PID DEVICES``, ``vote PID
+REQUEST``, ``end PID REQUEST``.
 """
 
 from __future__ import annotations
@@ -56,6 +56,7 @@ class FakeEngine:
 
     async def start(self) -> None:
         self._note("load", os.getpid(), self.spec.bundles, self.spec.gpus)
+        self._note("sees", os.getpid(), os.environ.get("CUDA_VISIBLE_DEVICES", "all"))
         if self.spec.model == "unknown":
             raise ConfigError("judge.model", self.spec.model, "there is no such model")
         if self.spec.arguments.get("child"):
