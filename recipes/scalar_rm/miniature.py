@@ -2,8 +2,7 @@
 
     python -m recipes.scalar_rm.miniature --output out/scalar_rm --seed 0
 
-Pairs are those that the miniature's RRM is trained on: the right answer against a wrong one of any kind. With
-``--slips`` the wrong answers are honest slips only, and nothing that a policy invents against a judge.
+Pairs are those that the miniature's RRM is trained on: the right answer against a wrong one of any kind.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ from pathlib import Path
 
 from datasets import Dataset, disable_progress_bars
 
-from recipes.miniature.task import all_queries, right_answer, slip, wrong_answer
+from recipes.miniature.task import all_queries, right_answer, wrong_answer
 from recipes.scalar_rm.train import train
 from rrm_reward.build import build_arena
 from rrm_reward.config import load
@@ -44,15 +43,14 @@ SETTINGS = {
 }
 
 
-def preference_pairs(count: int, seed: int, *, held_out: bool, slips: bool = False) -> Dataset:
+def preference_pairs(count: int, seed: int, *, held_out: bool) -> Dataset:
     """Right answers against wrong ones, as TRL reads them."""
     rng = random.Random(f"{seed} {held_out}")
     queries = all_queries(held_out=held_out)
-    wrong = slip if slips else wrong_answer
 
     def row() -> dict[str, list[dict[str, str]]]:
         query = rng.choice(queries)
-        texts = {"prompt": query, "chosen": right_answer(query), "rejected": wrong(query, rng)}
+        texts = {"prompt": query, "chosen": right_answer(query), "rejected": wrong_answer(query, rng)}
         return {
             name: [{"role": "user" if name == "prompt" else "assistant", "content": text}]
             for name, text in texts.items()
@@ -81,11 +79,10 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=Path("out/scalar_rm"))
     parser.add_argument("--pairs", type=int, default=PAIRS)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--slips", action="store_true")
     arguments = parser.parse_args()
     disable_progress_bars()
     began = time.monotonic()
-    pairs = preference_pairs(arguments.pairs, arguments.seed, held_out=False, slips=arguments.slips)
+    pairs = preference_pairs(arguments.pairs, arguments.seed, held_out=False)
     train(str(BASE), pairs, arguments.output, {**SETTINGS, "seed": arguments.seed})
     trained = time.monotonic() - began
     held_out = preference_pairs(500, arguments.seed, held_out=True)
