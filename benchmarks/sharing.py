@@ -46,6 +46,9 @@ DESIGNS: Final = {"given to others": True, "saved": False}
 """Values of ``share``: what becomes of the calls that a settled group leaves."""
 
 
+_TITLE: Final = "## What it is worth that settled groups leave their calls to others"
+
+
 def settled_by_default(n: int, budget: int) -> float:
     """What ``settled: null`` comes to."""
     tournament = make_tournament(
@@ -139,7 +142,7 @@ def read(path: Path = DATA) -> list[dict[str, Any]]:
 def section(rows: list[dict[str, Any]]) -> str:
     """Of `docs/ranking.md`."""
     if not rows:
-        return ""
+        return f"{_TITLE}\n\nNot measured yet: `python -m benchmarks.sharing`.\n"
     introduction = (
         f"Batches of {GROUPS} groups judged side by side (`python -m benchmarks.sharing`). *mixed*: as many easy, "
         "ordinary and hard groups (qualities spread over 3, 1 and 0.3 under the same noise); *equal*: only ordinary "
@@ -148,7 +151,7 @@ def section(rows: list[dict[str, Any]]) -> str:
         "default), or *saved* (`share: false` with `settled` set)."
     )
     text = [
-        "## What it is worth that settled groups leave their calls to others\n",
+        f"{_TITLE}\n",
         textwrap.fill(introduction, 118) + "\n",
         "| batch | judge | n | budget | settled | calls left are | calls a group | stopped early | tau | correlation |",
         "|---|---|---|---|---|---|---|---|---|---|",

@@ -29,6 +29,9 @@ CELLS: Final = ((8, 28, 300), (16, 64, 80))
 """Responses, budget, groups."""
 
 
+_TITLE: Final = "## What wide rounds cost"
+
+
 def widths(n: int, budget: int) -> tuple[int, ...]:
     """From half of what the default takes at least to everything after the ring at once."""
     return (max(1, n // 4), n // 2, n, 2 * n, budget - n)
@@ -72,10 +75,12 @@ def run_cell(n: int, budget: int, groups: int) -> list[dict[str, Any]]:
 def section(path: Path = DATA) -> str:
     """Of `docs/ranking.md`."""
     if not path.exists():
-        return ""
+        return (
+            f"{_TITLE}\n\nNot measured yet: `python -m benchmarks.width --json benchmarks/data/width.json`.\n"
+        )
     record = json.loads(path.read_text())
     text = [
-        "## What wide rounds cost\n",
+        f"{_TITLE}\n",
         "A biased judge; differences to rounds of n/2 with the same groups and calls, ± half of a 95 % interval",
         "(Student's t over groups).",
         f"`{record['command']}`, {record['date']}.\n",
