@@ -168,7 +168,8 @@ def _read_off(table: Table, sizes: Sequence[int]) -> str:
                 lines.append(f"- {where}, {title}: {', '.join(found)}.")
             else:
                 undecided.append(title)
-        lines.append(f"- {where}, not told apart: {'; '.join(undecided) or 'none'}.")
+        if undecided:
+            lines.append(f"- {where}, not told apart: {'; '.join(undecided)}.")
     return READ_OFF.format(tested=tested, chance=f"{0.05 * tested:.0f}") + "\n".join(lines) + "\n"
 
 

@@ -62,7 +62,12 @@ ROWS = {
         Row("base", "the base as untrained judge, Bradley-Terry", "base", _PAIRS, _BRADLEY_TERRY),
         Row("narrow_rrm", "RRM trained on narrow pairs, Bradley-Terry", "narrow_rrm", _PAIRS, _BRADLEY_TERRY),
         Row("narrow_scalar", "scalar trained on narrow pairs", "narrow_scalar"),
-        Row("narrow_scalar_raw", "the same, rewards not divided", "narrow_scalar", scale_rewards="none"),
+        Row(
+            "narrow_scalar_raw",
+            "the same scalar, rewards not divided by the spread",
+            "narrow_scalar",
+            scale_rewards="none",
+        ),
     )
 }
 """Every row by name."""

@@ -29,8 +29,9 @@ READ_OFF = """
 ## Read off the table
 
 A row is compared with the reference, paired by seed; some with another row, as it says. *Both sizes* takes the runs of
-all group sizes together, paired by size and seed. Told apart means that the interval leaves out 0. These are {tested}
-intervals at 95 %: about {chance} of them would do so by chance if nothing differed.
+all group sizes together, paired by size and seed. Told apart means that the interval leaves out 0; of fewer than 3
+pairs of runs nothing is said. These are {tested} intervals at 95 %: about {chance} of them would leave out 0 by chance
+if nothing differed.
 
 """
 
