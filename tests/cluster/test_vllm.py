@@ -47,6 +47,8 @@ def test_two_vllm_replicas_lose_nothing_when_one_is_killed_at_loading_and_the_ot
     assert found["judged"] == PAIRS
     assert found["votes"] == {"1": PAIRS}
     assert found["right"] >= 0.8 * PAIRS, "the miniature RRM is right in 98 of 100"
+    assert (found["forced"], found["unforced"]) == (PAIRS, 0)
+    assert found["forced_right"] >= 0.7 * PAIRS, "after 10 of 14 tokens it is as sure as at the end"
     assert found["losses"] == 2
     assert found["engine_of_the_dead_ended"]
     assert found["pending_after_leaving"] == 0

@@ -116,6 +116,22 @@ async def pending_after_leaving(group: JudgeGroup) -> int:
     return pending
 
 
+async def force_verdicts(group: JudgeGroup, found: dict[str, Any]) -> None:
+    """The same judge, whose thoughts are cut in the middle."""
+    judge = Judge.from_config(config("judge.force=truncated", "judge.thinking_tokens=10"), group)
+    await judge.start()
+    rng = random.Random(1)
+    queries = rng.choices(all_queries(held_out=True), k=PAIRS)
+    pairs = [make_pair(query, slip(query, rng), rng) for query in queries]
+    calls = (judge.compare(pair.query, pair.first, pair.second) for pair in pairs)
+    judgments = await asyncio.gather(*calls)
+    found["forced"], found["unforced"] = judge.counts.forced, judge.counts.unforced
+    found["forced_right"] = sum(
+        judgment.p is not None and (judgment.p > 0.5) == (pair.better == 1)
+        for judgment, pair in zip(judgments, pairs, strict=True)
+    )
+
+
 async def run(found: dict[str, Any]) -> None:
     settings = config("judge.cluster.replicas=2")
     group = JudgeGroup.from_config(settings)
@@ -131,6 +147,7 @@ async def run(found: dict[str, Any]) -> None:
     await judge_pairs(judge, serving, found)
     found["engine_of_the_dead_ended"] = await until(lambda: serving not in engines())
     found["pending_after_leaving"] = await pending_after_leaving(group)
+    await force_verdicts(group, found)
     found["losses"] = group.snapshot()["losses"]
     # the replica that was killed last is loading again: closing ends it, too
     await judge.aclose()
