@@ -25,7 +25,7 @@ from rrm_reward.types import FloatArray, PositionBelief
 DATA = Path(__file__).parent / "data" / "width.json"
 BELIEF: Final = PositionBelief(2.4, 0.1)
 """What the position term comes to under this judge (docs/ranking.md)."""
-CELLS: Final = ((8, 28, 300), (16, 64, 80))
+CELLS: Final = ((8, 28, 120), (16, 64, 30))
 """Responses, budget, groups."""
 
 
