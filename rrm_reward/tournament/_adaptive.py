@@ -28,21 +28,21 @@ class Adaptive(Schedule):
     It begins with a ring (n matches, two for everybody, drawn beforehand and so judged while rollouts still arrive).
     After it, rounds of ``width`` matches are chosen by `Information` from the Bradley-Terry posterior with the
     position term; each choice reckons with those before it in the round. A round begins when the last one is over. It
-    is n/2 wide, and up to n where the judge has room for that (``share``): wide rounds end sooner and choose worse.
+    is n/2 wide, and up to n where the judge has room for that (``share``): wide rounds end sooner, and choose knowing
+    less (docs/ranking.md: what wide rounds cost).
 
     Each pair can be met twice, once in either order (once, where the judge asks both orders anyway), so n(n-1) matches
     are the most there are. The order is that which keeps everybody first about as often as second. What a judge makes
     of a pair by mistake it makes of it again, so the second meeting counts ``repeat`` times what the model says it
-    tells. (1 suits a judge whose errors are those of single votes; one whose errors stay with the pair is then asked in
-    vain. In simulation 0.6 costs the former 0.01 of tau and saves the latter half of what it loses to a round robin.)
+    tells: 1 suits a judge whose errors are those of single votes; one whose errors stay with the pair is then asked in
+    vain.
 
     With ``share`` it stops before its budget when it is settled: when the expected change of the advantages by a
     further n/2 matches, as root mean square in units of the group's standard deviation (E|x| <= sqrt(E x^2)), is less
     than ``settled``. What is left goes to the run's purse, from which groups that are not settled at the end of their
-    budget take up to as much again. The change that n/2 matches bring falls as n / budget, so the default does: 0.9
-    times that leaves about half of the groups of a mixed batch below it. 0.2 is the most, for with few calls a group
-    is easily thought settled (docs/ranking.md: what it brings at the same number of calls). Without others to leave
-    calls to, none is saved unless ``settled`` says so.
+    budget take up to as much again. The change that n/2 matches bring falls as n / budget, so the default, 0.9 times
+    that, does too. 0.2 is the most, for with few calls a group is easily thought settled (docs/ranking.md: what it
+    brings at the same number of calls). Without others to leave calls to, none is saved unless ``settled`` says so.
 
     Sharing makes groups depend on each other, and on which of them was faster; ``share: false`` does not.
 
