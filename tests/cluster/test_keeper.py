@@ -32,8 +32,9 @@ async def settle(keeper: Keeper, awake: bool) -> float:
     loop = asyncio.get_running_loop()
     began = loop.time()
     keeper.want(awake)
-    while not keeper.settled:  # noqa: ASYNC110  (the clock is fake)
-        await asyncio.sleep(0.1)
+    async with asyncio.timeout(10_000.0):
+        while not keeper.settled:  # noqa: ASYNC110  (the clock is fake)
+            await asyncio.sleep(0.1)
     return loop.time() - began
 
 
