@@ -145,6 +145,7 @@ class OpenGroup:
         if not self.closed:
             self._state.close()
             self._advance()
+            self._look_ahead_soon()
 
     def expire(self) -> None:
         """Close now, with what is known."""

@@ -94,6 +94,7 @@ def build_referee(config: RRMConfig, backend: Backend | None = None) -> Arena:
         config,
         judge=judge,
         tournament=TournamentConfig(),
+        arena=replace(config.arena, ahead=0),
         rating=RatingConfig(),
         position=PositionConfig(learn=False),
         log=LogConfig(),

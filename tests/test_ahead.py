@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from rrm_reward._ahead import NOT_YET, matches_ahead
 from rrm_reward._group import GroupState
 from rrm_reward.arena import Arena
-from rrm_reward.build import build_arena
+from rrm_reward.build import build_arena, build_referee
 from rrm_reward.config import load
 from rrm_reward.errors import ConfigError
 from rrm_reward.judge import Judgment
@@ -246,3 +246,16 @@ def test_a_match_that_waits_ahead_and_becomes_certain_is_judged_once() -> None:
     if (final.i, final.j) == (queued.i, queued.j):
         assert state.wanted(final)
     assert not state.wanted(queued)
+
+
+def test_the_referee_of_a_run_that_plays_ahead_plays_as_always():
+    config = load(
+        overrides=[
+            "judge.urls=[http://127.0.0.1:1/v1]",
+            "judge.model=m",
+            "tournament.name=knockout",
+            "arena.ahead=1",
+        ]
+    )
+    build_arena(config)
+    build_referee(config)

@@ -131,8 +131,12 @@ class RRMAgentExecutor(SingleTurnAgentExecutor):  # type: ignore[misc]
         except BaseException:
             siblings.abandon(slot)
             raise
-        async with self.rewarder.awake():
-            share = await self._share(siblings, slot, text, prompt, label, hf_tokenizer)
+        try:
+            async with self.rewarder.awake():
+                share = await self._share(siblings, slot, text, prompt, label, hf_tokenizer)
+        except BaseException:
+            siblings.abandon(slot)
+            raise
         if self.rewarder.wrong is not None:
             # not one reward would ever come
             raise self.rewarder.wrong
