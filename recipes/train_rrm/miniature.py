@@ -7,7 +7,8 @@ their sorted digits. What differs from ``train_rrm.yaml`` is size and speed: 16 
 four times (``ppo_epochs``), for verl's own cost of a sample is what limits a miniature. Sampling is hotter (1.0) in
 training, where a tiny model has to explore; it is measured at the judge's own 0.6.
 
-Written to the output folder: ``summary.json``, verl's ``metrics.jsonl`` and ``log.txt``, and the pairs.
+Written to the output folder: the judge (``judge/``, a model that `rrm_reward.judge.Judge` loads), ``summary.json``,
+verl's ``metrics.jsonl`` and ``log.txt``, and the pairs.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import argparse
 import json
 import random
 import subprocess
+import sys
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -31,6 +33,7 @@ from recipes.miniature.make_checkpoints import CHECKPOINTS
 from recipes.miniature.task import JudgedPair, all_queries, make_pair, wrong_answer
 from recipes.miniature.train_rrm import LONGEST_JUDGMENT
 from recipes.miniature.verl_cpu.launch import CPURun
+from recipes.scaling.measure import draw, in_process, over_votes
 from rrm_reward.data.pairs._row import Pair, prompt_of, verl_row
 from rrm_reward.judge import make_view
 
@@ -104,6 +107,9 @@ def overrides(setting: Setting) -> list[str]:
         "actor_rollout_ref.rollout.temperature=1.0",
         # on-policy, the rollout's log-probabilities are the trainer's own: a second pass would only cost time
         "algorithm.rollout_correction.bypass_mode=True",
+        # the last step's weights are the judge; verl writes them as shards, for `merge`
+        f"trainer.save_freq={setting.steps}",
+        "actor_rollout_ref.actor.checkpoint.save_contents=[model]",
         "trainer.v1.sampler.custom_sampler.path=pkg://recipes.train_rrm.quick_log",
         "trainer.v1.sampler.custom_sampler.name=QuickVerdictLog",
         f"--config-path={RECIPE}",
@@ -177,6 +183,32 @@ def train(setting: Setting, out: Path, clock: Clock) -> dict[str, Any]:
     return summarise(setting, run.metrics(), time.monotonic() - began)
 
 
+def merge(out: Path, steps: int) -> Path:
+    """The trained judge as a folder that transformers and vLLM load, made of the shards that verl wrote.
+
+    Raises:
+        SystemExit: they cannot be merged.
+    """
+    judge = out / "judge"
+    shards = out / "checkpoints" / f"global_step_{steps}" / "actor"
+    command = [sys.executable, "-m", "verl.model_merger", "merge", "--backend", "fsdp"]
+    command += ["--local_dir", str(shards), "--target_dir", str(judge)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise SystemExit(f"{done.stdout[-2000:]}{done.stderr[-2000:]}\n{shards} cannot be merged")
+    return judge
+
+
+def judged_right(judge: Path, pairs: int, seed: int) -> float:
+    """Share of judgments, each pair in both orders, that name the right answer: through the library's own `Judge`."""
+    labelled = [
+        (pair.query, *((pair.first, pair.second) if pair.better == 1 else (pair.second, pair.first)))
+        for pair in held_out_pairs(pairs, seed)
+    ]
+    (point,) = over_votes(draw(in_process(judge), labelled, votes=1, seed=seed), [1])
+    return point.accuracy
+
+
 def main() -> None:
     """Train, and write the summary."""
     parser = argparse.ArgumentParser(
@@ -191,10 +223,13 @@ def main() -> None:
     clear(out)
     clock = Clock()
     summary = train(setting, out, clock)
+    judge = merge(out, setting.steps)
+    summary["accuracy_of_the_judge"] = judged_right(judge, setting.held_out, setting.seed)
     (out / "summary.json").write_text(json.dumps(summary, indent=2) + "\n")
     clock.say(
         f"held-out accuracy {summary['accuracy_before']:.3f} -> {summary['accuracy_after']:.3f} "
-        f"in {setting.steps} steps and {summary['seconds']:.0f} s; {out}/summary.json"
+        f"in {setting.steps} steps and {summary['seconds']:.0f} s; "
+        f"by the library, {judge} has {summary['accuracy_of_the_judge']:.3f}"
     )
 
 
