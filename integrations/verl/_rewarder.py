@@ -1,9 +1,12 @@
 """A sample's reward as verl takes it, in training and in validation.
 
 verl wants ``{"reward_score": float, "reward_extra_info": {name: number}}``. It takes the names from the first row of a
-batch and indexes all others with them, so every row has the same names, whatever happened to it.
+batch and indexes all others with them, so all rows of training have the same names, and all rows of validation,
+whatever happened to them.
 
-**The judge's health** (`rrm_reward.health.HEADLINES`) travels with every row as ``rrm_health_...``, 0.0 where unknown.
+**The judge's health** (`rrm_reward.health.HEADLINES`) travels with every row as ``rrm_health_...``, 0.0 where unknown;
+with a row of validation as this process last heard of it in training. Not if verl validates with several samples a row
+(``val_kwargs.n``): it draws a thousand bootstraps of every number of every prompt then, which takes minutes.
 
 **Unknown rewards.** A sample without a reward gets the mean of its group's known ones, so that its advantage is 0;
 if there is none, 0.0 (``rrm_known`` is 0 then).
@@ -49,11 +52,14 @@ class Rewarder:
         self._settings = settings
         self._hub = hub
         self._compute_score = compute_score
+        self._health: Mapping[str, float] = {}
         self.counts: Counter[str] = Counter()
 
     async def train(self, sample: Sample) -> dict[str, Any]:
         """The reward of a training sample, once its group is judged."""
-        return self._row(await self._hub.submit(sample))
+        reward = await self._hub.submit(sample)
+        self._health = reward.health or self._health
+        return self._row(reward)
 
     async def validate(self, row: Mapping[str, Any], query: str, text: str) -> dict[str, Any]:
         """The score of a validation sample, at once.
@@ -66,15 +72,15 @@ class Rewarder:
         policy = self._settings.verl.validation
         if policy == "rule":
             score, accuracy = await self._by_rule(row, text)
-            return self._row(_scored(score), accuracy)
+            return self._validation_row(_scored(score), accuracy)
         if policy == "reference":
-            return self._row(_scored(await self._against_reference(row, query, text)))
-        return self._row(_scored(0.0))
+            return self._validation_row(_scored(await self._against_reference(row, query, text)))
+        return self._validation_row(_scored(0.0))
 
-    def nothing(self, reason: str, error: Exception | None = None) -> dict[str, Any]:
+    def nothing(self, reason: str, error: Exception | None = None, *, validating: bool) -> dict[str, Any]:
         """The neutral reward, for a sample that cannot be read."""
         self._complain("unreadable", f"a sample gets the neutral reward: {reason}", error)
-        return self._row(UNKNOWN)
+        return self._validation_row(UNKNOWN) if validating else self._row(UNKNOWN)
 
     async def _against_reference(self, row: Mapping[str, Any], query: str, text: str) -> float:
         reference = reference_of(row)
@@ -109,10 +115,8 @@ class Rewarder:
             self._complain("rule_failed", "the rule of rrm_verl.validation failed; the row scores 0.0", error)
             return 0.0, 0.0
 
-    def _row(self, reward: SampleReward, accuracy: float = NO_ACCURACY) -> dict[str, Any]:
-        """What verl takes; plain finite numbers under the same names for every row of the job."""
-        self.counts["rows"] += 1
-        self.counts["unknown"] += not reward.known
+    def _row(self, reward: SampleReward) -> dict[str, Any]:
+        """What verl takes of training."""
         extra = {
             "rrm_known": float(reward.known),
             "rrm_rating": _finite(reward.rating),
@@ -120,8 +124,21 @@ class Rewarder:
             "rrm_group_size": float(reward.group_size),
             "rrm_comparisons": float(reward.comparisons),
             "rrm_missing": float(reward.missing),
-            **{f"rrm_{plain_name(name)}": _finite(reward.health.get(name, 0.0)) for name in HEADLINES},
+            **_headlines(reward.health),
         }
+        return self._counted(reward, extra, NO_ACCURACY)
+
+    def _validation_row(self, reward: SampleReward, accuracy: float = NO_ACCURACY) -> dict[str, Any]:
+        """What verl takes of validation."""
+        extra = {"rrm_known": float(reward.known), "rrm_rating": _finite(reward.rating)}
+        if self._settings.validation_samples == 1:
+            extra |= _headlines(self._health)
+        return self._counted(reward, extra, accuracy)
+
+    def _counted(self, reward: SampleReward, extra: dict[str, float], accuracy: float) -> dict[str, Any]:
+        """Plain finite numbers under the same names, whatever the row."""
+        self.counts["rows"] += 1
+        self.counts["unknown"] += not reward.known
         if self._settings.verl.validation == "rule":
             extra["acc"] = accuracy
         return {"reward_score": float(reward.filled), "reward_extra_info": extra}
@@ -136,6 +153,10 @@ class Rewarder:
 def _scored(score: float) -> SampleReward:
     """A validation score in the form of a reward; a comparison without a verdict is neither won nor lost."""
     return SampleReward(score, rating=score, group_size=1, group_mean=0.5)
+
+
+def _headlines(health: Mapping[str, float]) -> dict[str, float]:
+    return {f"rrm_{plain_name(name)}": _finite(health.get(name, 0.0)) for name in HEADLINES}
 
 
 def _finite(value: float) -> float:

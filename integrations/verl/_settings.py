@@ -63,11 +63,13 @@ class Settings:
         rrm: the judge, the tournament, the rating.
         verl: see `VerlConfig`.
         rollouts: members of a training group.
+        validation_samples: of a row of validation.
     """
 
     rrm: RRMConfig
     verl: VerlConfig
     rollouts: int
+    validation_samples: int = 1
 
     def is_validation(self, row: Mapping[str, Any]) -> bool:
         """Whether a row of the data is for validation. verl does not say it to a reward manager; its rows must."""
@@ -102,7 +104,8 @@ def read_settings(config: DictConfig, router: str | None = None) -> Settings:
         rrm.position.path = str(Path(folder).absolute() / "rrm_position.json")
     verl = _read_verl(config.get("rrm_verl"))
     _check_trainer(config)
-    return Settings(rrm, verl, int(config.actor_rollout_ref.rollout.n))
+    rollout = config.actor_rollout_ref.rollout
+    return Settings(rrm, verl, int(rollout.n), int(OmegaConf.select(rollout, "val_kwargs.n") or 1))
 
 
 def check_reward_manager(config: DictConfig, settings: Settings) -> None:

@@ -149,8 +149,9 @@ class RRMAgentLoopWorker(_Worker):  # type: ignore[misc, valid-type]
         final.metrics.compute_score = time.monotonic() - began
 
     async def _reward(self, output: Any, row: dict[str, Any]) -> dict[str, Any]:
+        prompt = self._prompts[row["uid"]]
         try:
-            prompt, query = self._prompts[row["uid"]], self._query(row)
+            query = self._query(row)
             text = self.tokenizer.decode(output.response_ids, skip_special_tokens=True)
             if prompt.validate:
                 return await self._rewarder.validate(row, query, text)
@@ -158,7 +159,7 @@ class RRMAgentLoopWorker(_Worker):  # type: ignore[misc, valid-type]
             prompt.submitted.add(int(row["session_id"]))
             return await self._rewarder.train(sample)
         except Exception as error:
-            return self._rewarder.nothing("verl's row cannot be read", error)
+            return self._rewarder.nothing("verl's row cannot be read", error, validating=prompt.validate)
 
     def _query(self, row: dict[str, Any]) -> str:
         try:

@@ -187,7 +187,7 @@ class RRMColocatedTrainer(PPOTrainerSync):  # type: ignore[misc]
         except Exception as error:
             logger.exception("a batch could not be judged; its rewards are unknown")
             answers, timing = (
-                [self._rewarder.nothing("the batch failed", error) for _ in order],
+                [self._rewarder.nothing("the batch failed", error, validating=validate) for _ in order],
                 Timing(0, 0, 0),
             )
         return dict(zip(order, answers, strict=True)), timing

@@ -68,13 +68,14 @@ class RRMRewardManager(RewardManagerBase):
         """Reward of the last sequence in `data`: ``reward_score`` and ``reward_extra_info``."""
         item = data[-1:][0]
         row = item.non_tensor_batch
+        validating = self._settings.is_validation(row)
         try:
             query, text = self._read(item)
-            if self._settings.is_validation(row):
+            if validating:
                 return await self._rewarder.validate(row, query, text)
             return await self._rewarder.train(read_sample(row, text, query, self._settings.rollouts))
         except Exception as error:
-            return self._rewarder.nothing("verl's row cannot be read", error)
+            return self._rewarder.nothing("verl's row cannot be read", error, validating=validating)
 
     def _read(self, item: Any) -> tuple[str, str]:
         """Query and response of one row as text.

@@ -168,24 +168,36 @@ async def test_the_health_of_the_judge_travels_with_every_row(
     for result in await asyncio.gather(*map(manager.run_single, rows)):
         assert result["reward_extra_info"]["rrm_health_first_share"] == 1.0
         assert result["reward_extra_info"]["rrm_health_flip_rate"] == 0.0
+    validated = await manager.run_single(row(tokenizer, "4", split="val"))
+    assert validated["reward_extra_info"]["rrm_health_first_share"] == 1.0, "as heard of in training"
 
 
 @pytest.mark.parametrize("policy", ["reference", "rule", "zero"])
-async def test_every_row_brings_the_same_finite_numbers(
-    make_manager: Callable[..., Any], tokenizer: Any, judge: LoopbackJudge, policy: str
+@pytest.mark.parametrize("samples", [1, 4])
+async def test_every_row_of_a_split_brings_the_same_finite_numbers(
+    make_manager: Callable[..., Any], tokenizer: Any, judge: LoopbackJudge, policy: str, samples: int
 ) -> None:
-    manager = make_manager(lambda **_: 1 / 0, rrm_verl={"validation": policy})
+    manager = make_manager(
+        lambda **_: 1 / 0,
+        rrm_verl={"validation": policy},
+        actor_rollout_ref__rollout__val_kwargs={"n": samples},
+    )
     training = [row(tokenizer, f"quality={i}", session_id=i) for i in range(2)]
     results = await asyncio.gather(*map(manager.run_single, training))
+    validation = []
     for answer in ("4", None):
         one = row(tokenizer, "4", split="val", reward_model={"ground_truth": answer})
-        results.append(await manager.run_single(one))
+        validation.append(await manager.run_single(one))
+    validation.append(await manager.run_single(row(tokenizer, "4", split="val", raw_prompt=17)))
     results.append(await manager.run_single(row(tokenizer, "4", raw_prompt=17)))
     judge.faults.no_verdict = 1.0
     lost = [row(tokenizer, f"quality={i}", uid="lost", session_id=i) for i in range(2)]
     results += await asyncio.gather(*map(manager.run_single, lost))
-    assert len({tuple(result["reward_extra_info"]) for result in results}) == 1
-    for result in results:
+    for rows in (results, validation):
+        assert len({tuple(result["reward_extra_info"]) for result in rows}) == 1
+    # of several samples verl draws a thousand bootstraps of every number of every prompt
+    assert len(validation[0]["reward_extra_info"]) <= 3 or samples == 1
+    for result in results + validation:
         assert all(type(value) is float for value in result["reward_extra_info"].values())
         assert all(math.isfinite(value) for value in result["reward_extra_info"].values())
         assert type(result["reward_score"]) is float
