@@ -95,7 +95,7 @@ def replica(orders: Path, cluster: str) -> str:
 def events(orders: Path) -> list[str]:
     """What the replica went through, each stretch of the same once."""
     words = [line.split()[0] for line in (orders / "log").read_text().splitlines()]
-    return [word for word, _ in itertools.groupby(word for word in words if word != "end")]
+    return [word for word, _ in itertools.groupby(word for word in words if word not in ("end", "sees"))]
 
 
 def evaluating(assets: Assets) -> list[str]:
