@@ -24,7 +24,8 @@ def test_verl_trains_an_rrm_from_verdicts_alone(tmp_path: Path) -> None:
     summary = json.loads((out / "summary.json").read_text())
     assert summary["accuracy_before"] < 0.7
     assert summary["accuracy_after"] > 0.85, summary["accuracy_by_step"]
-    assert summary["accuracy_of_the_judge"] > 0.85, "the merged model, loaded by the library"
+    # the merged model, loaded by the library: the same pairs in both orders
+    assert abs(summary["accuracy_of_the_judge"] - summary["accuracy_after"]) < 0.1
     for name in ("accuracy", "position_bias", "no_verdict", "length"):
         logged = summary["training"][name]
         assert list(map(int, logged)) == list(range(1, Setting().steps + 1)), f"rrm/{name} at every step"

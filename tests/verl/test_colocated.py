@@ -180,7 +180,9 @@ def test_a_replica_in_the_policys_bundle_is_awake_for_each_batch_and_sleeps_betw
             assert metrics["rrm/judge_present"] == metrics["rrm/judge_losses"] == 0  # it sleeps again
             assert metrics["rrm/judge_sleeps"] == step + 2
         words = [line.split()[0] for line in (tmp_path / "log").read_text().splitlines()]
-        phases = [word for word, _ in itertools.groupby(word for word in words if word not in ("end", "sees"))]
+        phases = [
+            word for word, _ in itertools.groupby(word for word in words if word not in ("end", "sees"))
+        ]
         assert phases == ["load", "vote", "sleep", *["wake", "vote", "sleep"] * 2]
         # outside, nobody is answered, and the run goes on
         late = [hub.submit(Sample("late", slot, f"late-{slot}", "q", f"late {slot}", 2)) for slot in range(2)]
