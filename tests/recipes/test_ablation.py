@@ -259,7 +259,8 @@ def test_a_row_of_the_ablation_teaches_the_policy_at_its_budget(tmp_path: Path) 
     (run,) = load_results(tmp_path)
     assert run["points"][0]["accuracy"] < 0.5
     assert run["points"][-1]["accuracy"] > 0.7
-    assert run["logged"]["judge_calls"] == [12.0] * 50, "equal answers are compared too"
+    # equal answers are compared too; a verdict that cannot be read is asked for once more
+    assert all(12 <= calls < 13 for calls in run["logged"]["judge_calls"])
     assert min(run["logged"]["distinct"]) < 4
     assert run["points"][0]["prefers_correct"] > 0.8
     assert collapse_began(run) is None
