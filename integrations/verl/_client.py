@@ -8,6 +8,7 @@ reward (NaN, which becomes the neutral reward), one attempt each, until it speak
 from __future__ import annotations
 
 import asyncio
+import itertools
 import logging
 import time
 from collections import Counter
@@ -15,7 +16,7 @@ from collections.abc import Awaitable
 from typing import Any, TypeVar
 
 import ray
-from ray.exceptions import RayError
+from ray.exceptions import ActorDiedError, RayError
 
 from rrm_reward.assembler import UNKNOWN, SampleReward
 from rrm_reward.errors import ConfigError
@@ -29,6 +30,7 @@ Answer = TypeVar("Answer")
 
 _PAUSE = 1.0
 _START_SECONDS = 300.0
+_START_ATTEMPTS = 3
 _MAX_CONCURRENCY = 100_000
 
 
@@ -74,13 +76,25 @@ class HubClient:
         self._grace = grace
         self._silent_since: float | None = None
         self.counts: Counter[str] = Counter()
-        self._hub = connect(settings)
         # Ray runs every __init__ of an actor outside its event loop's tasks: waiting is allowed here, once
-        judge = settings.rrm.judge
-        loading = judge.cluster.start_timeout if judge.backend == "ray" else 0.0
-        wrong = ray.get(self._hub.ready.remote(), timeout=_START_SECONDS + loading)
+        wrong = self._start()
         if wrong is not None:
             raise ConfigError(*wrong)
+
+    def _start(self) -> tuple[str, object, str] | None:
+        """Find the hub or start it; what is wrong with its settings."""
+        judge = self._settings.rrm.judge
+        loading = judge.cluster.start_timeout if judge.backend == "ray" else 0.0
+        for attempt in itertools.count(1):
+            self._hub = connect(self._settings)
+            try:
+                return ray.get(self._hub.ready.remote(), timeout=_START_SECONDS + loading)
+            except ActorDiedError:
+                # the hub that bore the name was just going, with the process that had started it
+                if attempt == _START_ATTEMPTS:
+                    raise
+                time.sleep(_PAUSE)
+        raise AssertionError("unreachable")
 
     async def submit(self, sample: Sample) -> SampleReward:
         """The sample's reward; unknown if the hub is lost. Never raises, waits for siblings as the assembler does."""

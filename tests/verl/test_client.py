@@ -6,6 +6,7 @@ import asyncio
 import os
 import signal
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -67,6 +68,28 @@ async def test_a_hub_that_dies_gives_its_waiting_samples_their_rewards_all_the_s
     assert second.known
     assert (await asyncio.wait_for(first, 60)).reward < second.reward
     assert client.counts["retries"] >= 1
+
+
+async def test_a_hub_that_is_just_going_is_no_reason_not_to_start(
+    judge: LoopbackJudge, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import ray
+
+    from rrm_reward.integrations.verl import _client
+
+    found = []
+
+    def dead_at_first(settings: Settings) -> Any:
+        found.append(connect(settings))
+        if len(found) == 1:
+            ray.get(found[0].ready.remote())
+            ray.kill(found[0], no_restart=True)
+        return found[-1]
+
+    monkeypatch.setattr(_client, "connect", dead_at_first)
+    rewards = await asyncio.wait_for(rewards_of(HubClient(settings_for(judge.url)), "started"), 60)
+    assert rewards[0] < rewards[1]
+    assert len(found) == 2
 
 
 async def test_a_hub_that_hangs_costs_rewards_and_not_the_run(judge: LoopbackJudge) -> None:
