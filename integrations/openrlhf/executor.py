@@ -173,9 +173,6 @@ class RRMAgentExecutor(SingleTurnAgentExecutor):  # type: ignore[misc]
             share = await game.share(slot)
             self.rewarder.settled(siblings.id, slot, siblings.query, text, share)
             return share
-        except asyncio.CancelledError:
-            siblings.abandon(slot)
-            raise
         except Exception as error:
             self.rewarder.complain("errors", "a rollout gets no reward of its own", error)
             return UNKNOWN

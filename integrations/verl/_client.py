@@ -8,7 +8,6 @@ reward (NaN, which becomes the neutral reward), one attempt each, until it speak
 from __future__ import annotations
 
 import asyncio
-import itertools
 import logging
 import time
 from collections import Counter
@@ -85,16 +84,17 @@ class HubClient:
         """Find the hub or start it; what is wrong with its settings."""
         judge = self._settings.rrm.judge
         loading = judge.cluster.start_timeout if judge.backend == "ray" else 0.0
-        for attempt in itertools.count(1):
+        attempts = _START_ATTEMPTS
+        while True:
             self._hub = connect(self._settings)
             try:
                 return ray.get(self._hub.ready.remote(), timeout=_START_SECONDS + loading)
             except ActorDiedError:
                 # the hub that bore the name was just going, with the process that had started it
-                if attempt == _START_ATTEMPTS:
+                attempts -= 1
+                if not attempts:
                     raise
                 time.sleep(_PAUSE)
-        raise AssertionError("unreachable")
 
     async def submit(self, sample: Sample) -> SampleReward:
         """The sample's reward; unknown if the hub is lost. Never raises, waits for siblings as the assembler does."""

@@ -7,7 +7,6 @@ is read from what OpenRLHF logged and from what the executor and the replica wro
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,6 +16,7 @@ import pytest
 
 from tests.openrlhf.assets import Assets, make_assets, question
 from tests.openrlhf.runs import PROMPTS_A_STEP, ROLLOUTS, Run, train
+from tests.support.fake_engine import stretches
 from tests.verl.runs import JudgeProcess
 
 pytestmark = pytest.mark.trainer(minutes=2)
@@ -92,12 +92,6 @@ def replica(orders: Path, cluster: str) -> str:
     return f"backend: ray, cluster: {{{engine}, {arguments}, {cluster}}}"
 
 
-def events(orders: Path) -> list[str]:
-    """What the replica went through, each stretch of the same once."""
-    words = [line.split()[0] for line in (orders / "log").read_text().splitlines()]
-    return [word for word, _ in itertools.groupby(word for word in words if word not in ("end", "sees"))]
-
-
 def evaluating(assets: Assets) -> list[str]:
     """Arguments for an evaluation after the last step."""
     return [
@@ -137,7 +131,7 @@ def test_synchronous_with_the_judge_on_a_share_of_the_policys_gpu(tmp_path: Path
     assert_the_judge_failed(run, 0.0)
     assert_it_evaluated(run)
     # loaded, put to sleep, awake for the rollouts of each step and of the evaluation, asleep at the end
-    loaded, rest = events(tmp_path / "orders")[:3], events(tmp_path / "orders")[3:]
+    loaded, rest = stretches(tmp_path / "orders")[:3], stretches(tmp_path / "orders")[3:]
     assert loaded == ["load", "vote", "sleep"]
     assert rest[: 3 * (len(rest) // 3)] == ["wake", "vote", "sleep"] * (len(rest) // 3)
     assert len(rest) // 3 >= STEPS + 1
@@ -162,5 +156,5 @@ def test_asynchronous_with_dynamic_filtering_and_the_judge_on_a_gpu_of_its_own(
     assert_whole_groups(run)
     assert_the_judge_failed(run, 0.0)
     assert all(step["dynamic_filtering_pass_rate"] > 0 for step in run.steps())
-    assert events(tmp_path / "orders")[:2] == ["load", "vote"]
-    assert "sleep" not in events(tmp_path / "orders")
+    assert stretches(tmp_path / "orders")[:2] == ["load", "vote"]
+    assert "sleep" not in stretches(tmp_path / "orders")

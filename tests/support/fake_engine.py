@@ -20,6 +20,7 @@ REQUEST``, ``end PID REQUEST``.
 from __future__ import annotations
 
 import asyncio
+import itertools
 import os
 import subprocess
 import sys
@@ -30,6 +31,12 @@ from pathlib import Path
 from rrm_reward.cluster import Declined, EngineSpec
 from rrm_reward.errors import ConfigError
 from rrm_reward.judge import Completion
+
+
+def stretches(orders: Path) -> list[str]:
+    """What the replicas went through by the log in `orders`, one after the other, each stretch of the same once."""
+    words = [line.split()[0] for line in (orders / "log").read_text().splitlines()]
+    return [word for word, _ in itertools.groupby(word for word in words if word not in ("end", "sees"))]
 
 
 class FakeEngine:

@@ -13,6 +13,7 @@ from omegaconf import OmegaConf
 from rrm_reward.errors import ConfigError
 from rrm_reward.integrations.verl._settings import read_settings
 from rrm_reward.integrations.verl.colocated import MODE, RRMColocatedTrainer, check_sharing, final_outputs
+from tests.support.fake_engine import stretches
 from tests.support.running_judge import running_judge
 from tests.verl.assets import Assets
 from tests.verl.test_settings import verl_config
@@ -145,8 +146,6 @@ def test_a_batch_is_judged_by_groups_and_written_as_verl_reads_it(
 @pytest.mark.usefixtures("ray_cluster")
 def test_a_replica_in_the_policys_bundle_is_awake_for_each_batch_and_sleeps_between(tmp_path: Path) -> None:
     """As the trainer does it: from a thread, by the name of verl's placement group."""
-    import itertools
-
     import ray
 
     from rrm_reward.integrations.verl._local_hub import LocalHub
@@ -179,11 +178,7 @@ def test_a_replica_in_the_policys_bundle_is_awake_for_each_batch_and_sleeps_betw
             assert (metrics["rrm/groups"], metrics["rrm/comparisons"], metrics["rrm/missing"]) == (1, 6, 0)
             assert metrics["rrm/judge_present"] == metrics["rrm/judge_losses"] == 0  # it sleeps again
             assert metrics["rrm/judge_sleeps"] == step + 2
-        words = [line.split()[0] for line in (tmp_path / "log").read_text().splitlines()]
-        phases = [
-            word for word, _ in itertools.groupby(word for word in words if word not in ("end", "sees"))
-        ]
-        assert phases == ["load", "vote", "sleep", *["wake", "vote", "sleep"] * 2]
+        assert stretches(tmp_path) == ["load", "vote", "sleep", *["wake", "vote", "sleep"] * 2]
         # outside, nobody is answered, and the run goes on
         late = [hub.submit(Sample("late", slot, f"late-{slot}", "q", f"late {slot}", 2)) for slot in range(2)]
         lost = hub._run(gather(late))

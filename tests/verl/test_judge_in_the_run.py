@@ -6,7 +6,6 @@ as its own reward model in a pool of its own.
 
 from __future__ import annotations
 
-import itertools
 import math
 from pathlib import Path
 
@@ -18,6 +17,7 @@ from recipes.miniature.demo import CHECKPOINTS
 from recipes.miniature.task import all_queries, right_answer
 from recipes.miniature.verl_cpu.launch import CPURun
 from tests.openrlhf.environment import PYTHON, VLLM_ON_CPU
+from tests.support.fake_engine import stretches
 from tests.verl.assets import Assets
 from tests.verl.runs import PROMPTS_A_STEP, REWARD_MANAGER, ROLLOUTS, STEPS, TrainerRun
 from tests.verl.test_trainer_runs import (
@@ -93,9 +93,7 @@ def test_judge_in_a_real_vllm_sleeps_while_the_policy_trains_and_judges_the_batc
     assert len(run.validations()) == 2
     assert all(found["val-aux/sort_digits/rrm_known/mean@1"] == 1 for found in run.validations())
     # loaded, put to sleep, and then awake for two validations and for each step's batch, one after the other
-    events = [line.split()[0] for line in (orders / "log").read_text().splitlines()]
-    phases = [word for word, _ in itertools.groupby(events)]
-    assert phases == ["load", "vote", "sleep", *["wake", "vote", "sleep"] * (STEPS + 2)]
+    assert stretches(orders) == ["load", "vote", "sleep", *["wake", "vote", "sleep"] * (STEPS + 2)]
     pairs = ROLLOUTS * (ROLLOUTS - 1) // 2
     for step in run.step_metrics():
         assert step["rrm/groups"] == PROMPTS_A_STEP
