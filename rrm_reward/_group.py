@@ -50,6 +50,7 @@ class GroupState:
         self._stands_for: dict[str, int] = {}
         self._playing: dict[Pairing, deque[Match]] = defaultdict(deque)
         self._orphans: dict[Pairing, int] = defaultdict(int)
+        self._in_flight: dict[Pairing, int] = defaultdict(int)
         self._judged: dict[Pairing, list[Judgment]] = defaultdict(list)
 
     @property
@@ -74,8 +75,11 @@ class GroupState:
 
     @property
     def unneeded(self) -> int:
-        """Judgments that belong to no match, or are still to come and do not yet."""
-        return sum(self._orphans.values()) + sum(map(len, self._judged.values()))
+        """Judgments, paid for or in flight, that belong to no match. What only waits for the judge has cost nothing."""
+        in_vain = sum(
+            max(0, begun - len(self._playing[pairing])) for pairing, begun in self._in_flight.items()
+        )
+        return in_vain + sum(map(len, self._judged.values()))
 
     def view(self, slot: int) -> str:
         """What the judge sees of an arrived member."""
@@ -175,8 +179,10 @@ class GroupState:
                 return False
             self._ahead.remove(pairing)
             self._orphans[pairing] += 1
+            self._in_flight[pairing] += 1
             return True
         if self._playing[pairing]:
+            self._in_flight[pairing] += 1
             return True
         self._orphans[pairing] -= 1
         return False
@@ -186,6 +192,7 @@ class GroupState:
 
         After a new draw the pairing may belong to another match than the one it was started for, or to none yet.
         """
+        self._in_flight[pairing] -= 1
         if self._playing[pairing]:
             self._tournament.record(_outcome(self._playing[pairing].popleft(), judgment))
         else:

@@ -184,7 +184,7 @@ class GroupResult:
         prompt_tokens, completion_tokens: spent by the judge on this group.
         seconds: from the first member's arrival to the result.
         notes: counters of what is worth knowing, for example ``duplicates``, ``failed``, ``expired``, ``unneeded``
-            (judgments that are no outcome, see `rrm_reward._ahead`).
+            (comparisons that began and belong to no match, see `rrm_reward._ahead`).
         position: the belief about the judge's position bias that the ratings used, as it was when the group was
             closed and before the group itself taught it anything; None where none is learnt. Outcomes and this give
             the same ratings again.

@@ -1,14 +1,32 @@
 """A group's outcomes depend on who its members are, not on when they came."""
 
+import asyncio
+
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rrm_reward._group import GroupState
+from rrm_reward.arena import Arena
 from rrm_reward.judge import Judgment
-from rrm_reward.tournament import SCHEDULES, make_tournament
-from tests.support.comparer import share_of
+from rrm_reward.rating import make_rating
+from rrm_reward.reward import make_reward
+from rrm_reward.tournament import SCHEDULES, default_rating, make_tournament
+from rrm_reward.types import GroupResult
+from tests.support import clock
+from tests.support.comparer import QualityJudge, share_of
 
 SIZES = st.integers(0, 9)
+
+
+def players(judge: QualityJudge, schedule: str, slots: int) -> Arena:
+    return Arena(
+        judge,
+        lambda n, seed: make_tournament(schedule, n, seed=0),
+        make_rating(default_rating(schedule)),
+        make_reward(),
+        concurrency=slots,
+    )
 
 
 def play(state: GroupState, steps: list[tuple[str, int, str]], shuffle) -> list[tuple[str, str]]:
@@ -111,3 +129,56 @@ def test_a_group_is_done_when_every_slot_is_known():
     state.close()
     assert state.done
     assert state.outcomes() == []
+
+
+@pytest.mark.parametrize("slots", [1, 99])
+def test_a_dropped_match_is_unneeded_if_it_has_begun_and_costs_nothing_if_it_only_waited(slots: int):
+    judge = QualityJudge(latency=lambda a, b: 1000.0)
+
+    async def main() -> GroupResult:
+        async with players(judge, "knockout", slots) as arena:
+            other = arena.open("other", "q", 2)
+            group = arena.open("g", "q", 6)
+            for slot in range(2):
+                other.add(slot, f"0.{slot} other")  # has the judge to itself, if that can do one at a time
+            for slot in range(1, 6):
+                group.add(slot, f"0.{slot} x")
+            await asyncio.sleep(1)
+            group.add(0, "0.5 x")  # the lower twin of slot 5: the bracket is drawn again
+            await asyncio.sleep(1)
+            group.expire()
+            other.expire()
+            return await group.result()
+
+    result = clock.run(main())
+    bracket = make_tournament("knockout", 6, seed=0)
+    for slot in range(5):
+        bracket.add(slot)
+    bracket.withdraw(5)
+    wanted = {(f"0.{m.i or 5} x", f"0.{m.j or 5} x") for m in bracket.ready()}
+    begun = {(a, b) for _, a, b in judge.begun if "other" not in a}
+    assert bool(begun - wanted) == (slots == 99), "the example is one"
+    assert result.notes.get("unneeded", 0) == len(begun - wanted)
+
+
+@given(
+    schedule=st.sampled_from(sorted(SCHEDULES)),
+    texts=st.lists(st.sampled_from([f"0.{k} x" for k in range(1, 8)] + [""]), min_size=2, max_size=9),
+    slots=st.sampled_from([1, 2, 99]),
+    shuffle=st.randoms(use_true_random=False),
+)
+@settings(max_examples=100, deadline=None)
+def test_every_comparison_that_began_is_an_outcome_or_unneeded(schedule, texts, slots, shuffle):
+    judge = QualityJudge(latency=lambda a, b: 1 + 9 * share_of(b, a), noise=1.0)
+    arrivals = sorted((20 * shuffle.random(), slot, text) for slot, text in enumerate(texts))
+
+    async def main() -> GroupResult:
+        async with players(judge, schedule, slots) as arena:
+            group = arena.open("g", "q", len(texts))
+            for at, slot, text in arrivals:
+                await asyncio.sleep(at - asyncio.get_running_loop().time())
+                group.add(slot, text) if text else group.withdraw(slot)
+            return await group.result()
+
+    result = clock.run(main())
+    assert len(judge.begun) == len(result.outcomes) + result.notes.get("unneeded", 0)
