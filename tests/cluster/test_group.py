@@ -23,8 +23,11 @@ pytestmark = [
     pytest.mark.usefixtures("cluster"),
 ]
 
-PATIENT = 120.0
+PATIENT = 300.0
 """Seconds that something may take on a busy machine."""
+
+HANG = 30.0
+"""Seconds until a replica that hangs is replaced. A healthy one answers in milliseconds, a busy machine allowing."""
 
 
 def ask(text):
@@ -51,6 +54,7 @@ async def test_kill_one_of_four_under_400_calls_loses_none_and_it_comes_back(mak
     try:
         before = set(await pids_after(group))
         assert len(before) == 4
+        orders.give("hang", min(before))  # or its calls could be over when it is killed
         calls = [asyncio.create_task(group.complete(ask(f"call {i}"), 1, Sampling())) for i in range(400)]
         await until(lambda: len(orders.votes()) >= 300, PATIENT)
         os.kill(min(before), signal.SIGKILL)
@@ -94,7 +98,7 @@ async def test_votes_that_came_are_kept_and_only_the_rest_is_asked_again(make_gr
 
 
 async def test_hanging_engine_is_replaced_and_its_calls_are_answered_elsewhere(make_group, orders, caplog):
-    group = make_group("replicas=2", "hang_timeout=3", seconds=0.01)
+    group = make_group("replicas=2", f"hang_timeout={HANG}", seconds=0.01)
     await group.start()
     try:
         victim, _ = sorted(await pids_after(group))
@@ -110,7 +114,7 @@ async def test_hanging_engine_is_replaced_and_its_calls_are_answered_elsewhere(m
 
 @pytest.mark.parametrize("order", ["deaf", "broken"])
 async def test_deaf_or_dead_engine_is_replaced(make_group, orders, order):
-    group = make_group("replicas=2", "hang_timeout=3", seconds=0.01)
+    group = make_group("replicas=2", f"hang_timeout={HANG}", seconds=0.01)
     await group.start()
     try:
         victim, _ = sorted(await pids_after(group))
@@ -144,7 +148,7 @@ async def test_removed_node_leaves_its_calls_to_the_others(make_group, cluster, 
 async def test_when_all_are_dead_votes_go_missing_after_a_deadline_once_and_loudly(
     make_group, orders, caplog
 ):
-    group = make_group("replicas=2", timeout=2.0)
+    group = make_group("replicas=2", timeout=10.0)
     judge = Judge(group)
     await judge.start()
     try:
@@ -155,7 +159,7 @@ async def test_when_all_are_dead_votes_go_missing_after_a_deadline_once_and_loud
         assert judgment.p is None
         assert "EVERY judge replica is lost" in caplog.text
         # the deadline is past: nobody waits for it again
-        async with asyncio.timeout(5.0):
+        async with asyncio.timeout(10 * group.patience):
             for _ in range(20):
                 assert (await judge.compare("q", "a", "b")).p is None
         orders.withdraw("memory")
@@ -202,7 +206,7 @@ async def test_cancelled_calls_and_votes_that_nobody_needs_are_aborted_in_the_en
         call.cancel()
         await until(lambda: len(orders.votes("end")) == 1, PATIENT)
         (member,) = group.replicas
-        assert member.pending == 0
+        await until(lambda: member.pending == 0, PATIENT)
     finally:
         await group.aclose()
 
@@ -223,13 +227,14 @@ async def test_race_that_is_decided_aborts_its_last_vote_in_the_engine(make_grou
 
 
 async def test_leaving_a_stream_early_aborts_the_rest(make_group, orders):
-    group = make_group("replicas=1", seconds=20.0)  # the first vote takes 2 s, the others 20
+    group = make_group("replicas=1")
     await group.start()
     try:
-        async with aclosing(group.stream(ask("q"), 5, Sampling())) as votes:
+        orders.give("stuck")  # the third vote only
+        async with aclosing(group.stream(ask("q"), 3, Sampling())) as votes:
             async for _ in votes:
                 break
-        await until(lambda: len(orders.votes("end")) == 5, 10.0)
+        await until(lambda: len(orders.votes("end")) == 3, PATIENT)
         assert group.counts["aborted"] == 1
     finally:
         await group.aclose()
@@ -400,8 +405,10 @@ async def test_replica_lost_while_the_judge_sleeps_does_not_load_before_it_is_aw
         os.kill(victim, signal.SIGKILL)
         await until(lambda: group.snapshot().get("losses") == 1, PATIENT)
         assert len(orders.log("load")) == 2
+        orders.give("load_slowly")
         async with group.awake():
             assert len(await pids_after(group)) == 1
+            orders.withdraw("load_slowly")
             await until(lambda: present(group) == 2, PATIENT)
             assert len(orders.log("load")) == 3
     finally:
@@ -414,8 +421,10 @@ async def test_replica_that_cannot_wake_is_started_again_within_the_same_batch(m
     try:
         victim = int(orders.log("load")[0][0])
         orders.give("no_wake", victim)
+        orders.give("load_slowly")
         async with group.awake():
             assert present(group) == 1
+            orders.withdraw("load_slowly")
             await until(lambda: present(group) == 2, PATIENT)
             assert victim not in await pids_after(group)
         async with group.awake():
@@ -428,7 +437,7 @@ async def test_replica_that_cannot_wake_is_started_again_within_the_same_batch(m
 async def test_judge_of_which_nothing_wakes_is_an_outage_that_is_waited_for_once_and_loudly(
     make_group, orders, caplog
 ):
-    group = make_group("replicas=2", "sleep=1", sleeps=True, timeout=2.0)
+    group = make_group("replicas=2", "sleep=1", sleeps=True, timeout=10.0)
     await group.start()
     try:
         orders.give("no_wake")
@@ -439,7 +448,7 @@ async def test_judge_of_which_nothing_wakes_is_an_outage_that_is_waited_for_once
                 await group.complete(ask("q"), 1, Sampling())
         async with group.awake():
             # the deadline is past: nobody waits for it again
-            async with asyncio.timeout(5.0):
+            async with asyncio.timeout(10 * group.patience):
                 for _ in range(20):
                     with pytest.raises(BackendError):
                         await group.complete(ask("q"), 1, Sampling())
@@ -462,10 +471,8 @@ async def test_lost_replica_that_loads_longer_than_a_batch_is_judged_comes_back_
             os.kill(int(orders.log("load")[0][0]), signal.SIGKILL)
             await until(lambda: len(orders.log("load")) == 3, PATIENT)
             loading = int(orders.log("load")[2][0])
-            sleeping = asyncio.create_task(until(lambda: len(orders.log("sleep")) == 3, PATIENT))
             asyncio.get_running_loop().call_later(1.0, orders.withdraw, "load_slowly")
         # the batch was over before it was loaded; now it sleeps like the other
-        await sleeping
         assert loading in {int(pid) for pid, _ in orders.log("sleep")}
         async with group.awake():
             assert present(group) == 2
