@@ -52,7 +52,8 @@ class PositionConfig:
 
     learn: bool | None = _setting(
         None,
-        "learn the position bias; null: unless rating.options.position fixes it. Bradley-Terry and Elo use it",
+        "learn the position bias; null: unless rating.options.position (0: no such term) fixes it. "
+        "Bradley-Terry and Elo use it",
     )
     path: str | None = _setting(
         None,

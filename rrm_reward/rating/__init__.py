@@ -93,7 +93,7 @@ def position_bias(
     Args:
         name: a rating of `RATINGS`.
         options: its options.
-        learn: None learns unless ``options`` fix the rating's position term.
+        learn: None learns unless ``options`` fix the rating's position term; a 0 fixes it too: there is none then.
         deviation: of what is believed before any group, in log-odds.
         drift: see `PositionBias`.
         path: see `PositionBias`.
@@ -101,7 +101,7 @@ def position_bias(
     Raises:
         ConfigError: ``position.learn`` is true and ``options`` fix what would be learnt.
     """
-    fixed = bool(options.get("position"))
+    fixed = "position" in options
     if learn and fixed:
         raise ConfigError(
             "position.learn", learn, "rating.options.position fixes what would be learnt; leave one out"

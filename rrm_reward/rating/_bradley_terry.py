@@ -21,7 +21,8 @@ class BradleyTerry(Rating):
 
     A position term b: Assistant 1 has b more log-odds in every vote. A belief that is learnt over many groups
     (`PositionBias`) is its prior, and the group's own outcomes are weighed against it: a certain belief
-    fixes b, a vague one leaves it to the group. The option ``position`` fixes it where nothing is learnt.
+    fixes b, a vague one leaves it to the group. The option ``position``, where a user gives it, fixes b and nothing is
+    learnt; 0 is a model without the term.
 
     A match counts as one comparison, however many votes it had: votes of one judge on one pair share its
     misjudgement of that pair, and a reward's scale should not depend on how many re-asks it took. Where
@@ -38,7 +39,9 @@ class BradleyTerry(Rating):
     spread = 1.0
     OPTIONS: ClassVar = {
         "prior": Option(float, PRIOR, "standard deviation of strengths, in log-odds", above=0.0, high=100.0),
-        "position": Option(float, 0.0, "log-odds that Assistant 1 has for being it", low=-100.0, high=100.0),
+        "position": Option(
+            float, 0.0, "log-odds that Assistant 1 has for being it; if given, fixed", low=-100.0, high=100.0
+        ),
         "vote_correlation": Option(
             float, 1.0, "of votes on one match; 1: a match counts once", low=0.0, high=1.0
         ),

@@ -51,7 +51,9 @@ class Elo(Rating):
         "prior": Option(
             float, PRIOR * POINTS, "standard deviation of ratings (maximum_likelihood)", above=0.0, high=1e4
         ),
-        "position": Option(float, 0.0, "points that Assistant 1 has for being it", low=-1e5, high=1e5),
+        "position": Option(
+            float, 0.0, "points that Assistant 1 has for being it; if given, fixed", low=-1e5, high=1e5
+        ),
     }
 
     def __init__(
