@@ -1,7 +1,7 @@
 """The arena of one engine: groups in, shares out, and nothing that raises.
 
-It belongs to the event loop of its engine actor and starts with the first group. `check_judge` asks the judge before
-that, in a loop of its own, when a mistake can still be told as one.
+It belongs to the event loop of its engine actor and starts with the first group; a start that fails is tried again with
+a later one. `check_judge` asks the judge before that, in a loop of its own, when a mistake can still be told as one.
 """
 
 from __future__ import annotations
@@ -18,7 +18,6 @@ from dataclasses import replace
 from typing import IO
 from uuid import uuid4
 
-from rrm_reward.arena import Arena
 from rrm_reward.build import build_arena, build_referee
 from rrm_reward.config import LogConfig
 from rrm_reward.errors import ConfigError
@@ -27,11 +26,14 @@ from rrm_reward.integrations.openrlhf._backend import engine_backend
 from rrm_reward.integrations.openrlhf._games import Game, LostGame, ReferenceGame, SiblingGame
 from rrm_reward.integrations.openrlhf._settings import Settings
 from rrm_reward.integrations.openrlhf._shares import Share
+from rrm_reward.integrations.openrlhf._starter import Starter
 from rrm_reward.types import Query
 
 logger = logging.getLogger(__name__)
 
 _REPORT_SECONDS = 60.0
+_CHECKED = "openai"
+"""The backend of a judge that was there when the engine started; others are loaded when the first group is judged."""
 
 
 class Rewarder:
@@ -42,8 +44,8 @@ class Rewarder:
 
     Attributes:
         counts: ``samples``, ``unknown`` (rewards that became the group's mean), ``failed`` (rollouts), ``alone``
-            (groups of one), ``errors`` (our own).
-        wrong: why the judge that the run was to start cannot work: no reward will ever come, and the run should end.
+            (groups of one), ``errors`` (our own), ``unstarted`` (starts of the judge that failed).
+        wrong: why the judge that the run was to load cannot work: no reward will ever come, and the run should end.
 
     Raises:
         ConfigError: settings that cannot work, a log that cannot be written.
@@ -54,8 +56,10 @@ class Rewarder:
         # the referee asks the same replicas, or the same model in process, which nobody has room for twice
         self._backend = engine_backend(settings.rrm.judge)
         self._arena = build_arena(settings.rrm, self._backend)
-        self._starting: asyncio.Task[Arena] | None = None
-        self._refereeing: asyncio.Task[Arena] | None = None
+        self._starter = Starter(self._arena.start, self._not_started)
+        # started as well, so that prompts fit the judge's context here too
+        self._referee = build_referee(settings.rrm, self._backend)
+        self._referee_starter = Starter(self._referee.start, self._not_started)
         self._log = _open_log(settings.openrlhf.log)
         self._reported = (time.monotonic(), 0.0)
         self.counts: Counter[str] = Counter()
@@ -70,14 +74,16 @@ class Rewarder:
             reference: compare with this answer instead of with each other.
         """
         try:
-            if self._starting is None:
-                self._starting = asyncio.ensure_future(self._started(self._arena))
-            await asyncio.shield(self._starting)
+            for starter in [self._starter] if reference is None else [self._starter, self._referee_starter]:
+                if self.wrong is None:
+                    await starter.attempt()
+            if self.wrong is not None:
+                return LostGame()
             if reference is not None:
                 if self._settings.rrm.judge.response_view == "final":
                     # an answer without thoughts must not look like thoughts that were cut off
                     reference = f"</think>{reference}"
-                return ReferenceGame(await self._referee(), query, reference, size)
+                return ReferenceGame(self._referee, query, reference, size)
             if size == 1:
                 self.complain(
                     "alone",
@@ -119,7 +125,7 @@ class Rewarder:
                 self._log = None
         self._report()
 
-    def complain(self, what: str, message: str, error: Exception | None = None) -> None:
+    def complain(self, what: str, message: str, error: BaseException | None = None) -> None:
         """Count, and log the 1st, 2nd, 4th, 8th ... of each kind."""
         self.counts[what] += 1
         if self.counts[what].bit_count() == 1:
@@ -134,30 +140,22 @@ class Rewarder:
         return {**self._arena.snapshot(), **{f"openrlhf_{name}": float(n) for name, n in self.counts.items()}}
 
     async def aclose(self) -> None:
-        """Every open group gets what is known; the judge and the log are let go."""
-        if self._refereeing is not None:
-            await (await self._refereeing).aclose()
+        """Every open group gets what is known; the judge and the log are let go, whatever became of its start."""
+        await self._starter.aclose()
+        await self._referee_starter.aclose()
         await self._arena.aclose()
+        await self._referee.aclose()
         if self._log is not None:
             self._log.close()
 
-    async def _started(self, arena: Arena) -> Arena:
-        try:
-            await arena.start()
-        except ConfigError as error:
-            if self._settings.rrm.judge.backend == "ray":
-                self.wrong = error
-                raise
-            # it was there when the engine started: go on, and every comparison is missing until it is back
-            logger.error("the judge cannot be checked, and the run goes on: %s", error)
-        return arena
-
-    async def _referee(self) -> Arena:
-        """Compares with references; started once, so that prompts fit the judge's context here as well."""
-        if self._refereeing is None:
-            referee = build_referee(self._settings.rrm, self._backend)
-            self._refereeing = asyncio.ensure_future(self._started(referee))
-        return await asyncio.shield(self._refereeing)
+    def _not_started(self, error: BaseException) -> None:
+        if isinstance(error, ConfigError) and self._settings.rrm.judge.backend != _CHECKED:
+            self.wrong = error
+        else:
+            # go on, and comparisons are missing until it is there
+            self.complain(
+                "unstarted", "the judge cannot be started; the run goes on, and it is tried again", error
+            )
 
     def _report(self) -> None:
         """A line of counters now and then; Ray shows what an actor prints."""
@@ -184,7 +182,7 @@ def check_judge(settings: Settings) -> None:
     Raises:
         ConfigError: with key, value and fix.
     """
-    if settings.rrm.judge.backend != "openai":
+    if settings.rrm.judge.backend != _CHECKED:
         return
 
     async def ask() -> None:

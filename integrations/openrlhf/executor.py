@@ -17,7 +17,7 @@ rows with the same prompt need nothing more.
 What a run is spared: a rollout that fails is replaced (`rrm_reward.integrations.openrlhf._standin`), a reward that is
 unknown is the group's mean, a judge that is gone costs rewards for a while. What it is not spared is a dead vLLM
 engine: no later rollout could succeed, and the trainer should end with vLLM's own words. Nor a judge that the run was
-to start and cannot (``judge.backend=ray``).
+to load and cannot (``judge.backend=ray`` or ``transformers``).
 """
 
 from __future__ import annotations

@@ -72,7 +72,12 @@ class Actor:
 
     async def prepare(self, endings: Sequence[str]) -> str | None:
         """See `Life.prepare`."""
-        reason: str | None = await self._handle.prepare.remote(list(endings))
+        from ray.exceptions import RayActorError
+
+        try:
+            reason: str | None = await self._handle.prepare.remote(list(endings))
+        except RayActorError as error:
+            raise Gone(said(error)) from error
         return reason
 
     async def next_token(self, completion: Completion, ending: str) -> Mapping[str, float]:

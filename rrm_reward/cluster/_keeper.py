@@ -114,8 +114,19 @@ class Keeper:
             raise
 
     async def prepare(self, endings: Sequence[str]) -> str | None:
-        """Why verdicts cannot be forced here with these endings; None if they can, or nobody is there to say."""
-        return None if self._life is None else await self._life.prepare(endings)
+        """Why verdicts cannot be forced here with these endings; None if they can, or nobody is there to say.
+
+        A replica that dies over it, or says nothing for as long as a replica may, is nobody.
+        """
+        life = self._life
+        if life is None:
+            return None
+        try:
+            return await _within(self._config.hang_timeout, life.prepare(endings), "prepare")
+        except (Gone, Lost) as error:
+            logger.warning("%s is not asked about forced verdicts: %s", self.member.name, said(error))
+            self._doubt(life)
+            return None
 
     async def next_token(self, completion: Completion, ending: str, seconds: float) -> Mapping[str, float]:
         """See `ContinuingEngine.next_token`.

@@ -55,7 +55,11 @@ class Life(Protocol):
         ...
 
     async def prepare(self, endings: Sequence[str]) -> str | None:
-        """See `Replica.prepare`."""
+        """See `Replica.prepare`.
+
+        Raises:
+            Gone: the replica died.
+        """
         ...
 
     async def next_token(self, completion: Completion, ending: str) -> Mapping[str, float]:

@@ -93,7 +93,7 @@ class Fleet:
         return loop
 
     async def check(self) -> int | None:
-        """Ask every replica what it serves; those that are down are put aside.
+        """Ask every replica what it serves; those that are down are put aside. A fleet that was closed is open again.
 
         Returns:
             The smallest context length they tell, None if none does.
@@ -101,6 +101,7 @@ class Fleet:
         Raises:
             ConfigError: none is up, or one is not what the settings say.
         """
+        self._closed = False
         loop = self.open()
         replicas = self._router.replicas
         found = await asyncio.gather(*(self._outcome(self._models(replica)) for replica in replicas))
@@ -122,6 +123,10 @@ class Fleet:
                     "judge.model", self._model, f"{replica.name} serves {served}; write that name"
                 )
             lengths.append(models[self._model])
+        for replica, models in zip(replicas, found, strict=True):
+            # some may be aside, since before the fleet was closed
+            if self._router.probed(replica, loop.time(), alive=not isinstance(models, Failed)):
+                self._came_back(replica)
         for replica, failed in down:
             self._router.put_aside(replica, loop.time())
             self._went_aside(replica, failed)
@@ -194,7 +199,7 @@ class Fleet:
                 await self._back.wait()
 
     async def aclose(self) -> None:
-        """Close the client and end the probes; idempotent. Requests in flight fail."""
+        """Close the client and end the probes, until the next `check`; idempotent. Requests in flight fail."""
         self._closed = True
         prober, self._prober = self._prober, None
         client, self._client = self._client, None

@@ -105,7 +105,10 @@ class OpenAIBackend:
         return self._patience
 
     async def start(self) -> None:
-        """See `Backend.start`. Replicas that are down are a warning, as long as one is up."""
+        """See `Backend.start`. Replicas that are down are a warning, as long as one is up.
+
+        A start that failed may be tried again; until one succeeds, every request fails at once.
+        """
         if self._started:
             return
         try:
@@ -117,7 +120,7 @@ class OpenAIBackend:
         self._started = True
 
     async def aclose(self) -> None:
-        """See `Backend.aclose`. Requests in flight fail."""
+        """See `Backend.aclose`. Requests in flight fail, and others until the next `start`."""
         self._started = False
         await self._fleet.aclose()
 

@@ -220,6 +220,47 @@ def test_replica_on_which_a_call_broke_takes_no_other_until_its_health_is_known(
     run(main())
 
 
+@pytest.mark.parametrize("fault", ["die", "hang"])
+def test_replica_that_cannot_say_whether_it_forces_verdicts_holds_nobody_up_and_is_looked_after(
+    fault, caplog
+):
+    async def main():
+        world = World()
+        keeper = keep(world)
+        assert await keeper.prepare(["}"]) is None  # nobody is there yet
+        await settle(keeper, awake=True)
+        await keeper.first
+        await asyncio.sleep(1.0)
+        began = asyncio.get_running_loop().time()
+        if fault == "die":
+            world.lives[0].die()
+        else:
+            world.faults["prepare"] = "hang"
+        assert await keeper.prepare(["}"]) is None
+        assert asyncio.get_running_loop().time() - began <= CONFIG.hang_timeout
+        assert not keeper.member.present
+        world.faults.clear()
+        await asyncio.sleep(LONG)
+        # one that is dead is started again, and one that only said nothing is believed when it says how it is
+        assert states(world) == (["killed", "awake"] if fault == "die" else ["awake"])
+        assert keeper.member.present
+        await keeper.aclose()
+
+    run(main())
+    assert "judge-0 is not asked about forced verdicts" in caplog.text
+
+
+def test_replica_that_forces_no_verdicts_says_why():
+    async def main():
+        world = World(faults={"prepare": "lie"})
+        keeper = await loaded(world)
+        assert await keeper.prepare(["}"]) == "it tells no probabilities"
+        assert keeper.member.present
+        await keeper.aclose()
+
+    run(main())
+
+
 def test_closing_ends_what_is_loaded_in_good_order_and_kills_what_loads(caplog):
     caplog.set_level(logging.INFO)
 

@@ -467,6 +467,35 @@ async def test_start_fails_if_no_judge_answers_and_warns_if_some_do(caplog: pyte
         await backend.aclose()
 
 
+async def test_start_that_failed_can_be_tried_again() -> None:
+    async with LoopbackJudge(model="other") as server:
+        backend = make(server.url)
+        for _ in range(2):
+            with pytest.raises(ConfigError, match="serves other"):
+                await backend.start()
+            with pytest.raises(BackendError, match="closed"):
+                await ask(backend)
+        server.model = "RRM-7B"
+        await backend.start()
+        assert await ask(backend) == [2]
+        await backend.aclose()
+
+
+async def test_replica_that_was_aside_when_the_backend_was_closed_is_in_when_it_is_started_again() -> None:
+    async with LoopbackJudge() as one, LoopbackJudge() as two:
+        # no probe comes: one is to be brought back by the start alone
+        backend = make(one.url, two.url, probe_wait=1000.0)
+        await backend.start()
+        await one.stop()
+        assert [await ask(backend) for _ in range(4)] == [[2]] * 4
+        await backend.aclose()
+        await one.start()
+        await backend.start()
+        assert [await ask(backend) for _ in range(4)] == [[2]] * 4
+        assert one.counts["votes"] > 0
+        await backend.aclose()
+
+
 async def test_start_refuses_a_url_that_is_no_openai_server() -> None:
     async with LoopbackJudge() as server:
         with pytest.raises(ConfigError, match="not an OpenAI-compatible base URL"):

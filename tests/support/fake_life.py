@@ -17,7 +17,7 @@ class World:
     """How lives go.
 
     Attributes:
-        seconds: that a method takes; `start`, `wake`, `sleep`, `health` or `vote`.
+        seconds: that a method takes; `start`, `wake`, `sleep`, `prepare`, `health` or `vote`.
         faults: of methods: it may "raise", "hang" for ever, or "lie", that is, do nothing and say so.
         lives: all that were ever launched.
     """
@@ -84,6 +84,9 @@ class FakeLife:
         for _ in range(n):
             await self._do("vote")
             yield Completion("1", "stop", 1, 1)
+
+    async def prepare(self, endings: Sequence[str]) -> str | None:
+        return None if await self._do("prepare") else "it tells no probabilities"
 
     async def health(self) -> Health:
         if not await self._do("health"):
