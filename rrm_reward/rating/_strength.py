@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any, Final
 
 import numpy as np
@@ -97,7 +98,9 @@ def comparisons(outcomes: Iterable[Outcome], vote_correlation: float = 1.0) -> C
     rows = [row for outcome in outcomes for row in _rows(outcome, vote_correlation)]
     if not rows:
         return None
-    i, j, p, weight, order = np.array(rows, dtype=np.float64).T
+    # Of a list of tuples numpy.array takes twice as long, and in a group of 256 this is a good part of the fit.
+    flat = np.fromiter(chain.from_iterable(rows), np.float64, 5 * len(rows))
+    i, j, p, weight, order = flat.reshape(-1, 5).T
     return Comparisons(i.astype(np.intp), j.astype(np.intp), p, weight, order)
 
 
@@ -120,6 +123,9 @@ def _rows(outcome: Outcome, correlation: float) -> list[tuple[int, int, float, f
     if outcome.p is None:
         return []
     i, j, p = outcome.i, outcome.j, outcome.p
+    if len(outcome.votes) == 1:  # as below, in a fraction of the time: by far the most common match
+        (vote,) = outcome.votes
+        return [(i, j, p, 1.0, 0.0 if vote.for_i is None else 1.0 if vote.i_first else -1.0)]
     votes = [(vote.i_first, vote.for_i) for vote in outcome.votes if vote.for_i is not None]
     if not votes:
         return [(i, j, p, 1.0, 0.0)]
