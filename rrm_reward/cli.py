@@ -47,7 +47,8 @@ REPLAY_SETTINGS = {
 
 COLLECTIONS = (50_000, 10, 10)
 """Allocations between garbage collections. Python's 700 suit a small heap; ours is imports that stay and thousands
-of requests in flight that die by reference count, and walking them again and again cost 0.15 ms a call."""
+of requests in flight that die by reference count, and to walk them again and again costs every call (`python -m
+benchmarks.overhead` measures the whole)."""
 
 METAVARS = {"--judge": "URL[,URL...]", "--model": "NAME", "--timeout": "SECONDS"}
 
@@ -61,7 +62,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns:
         The exit code; a wrong command line raises `SystemExit` with 2, as argparse does.
     """
-    # Read when numpy is imported: ratings of a few rows need no pool of threads, whose start costs 0.05 s of CPU.
+    # Read when numpy is imported: ratings of a few rows need no pool of threads, whose start costs CPU.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     thresholds = gc.get_threshold()
     gc.set_threshold(*COLLECTIONS)

@@ -19,7 +19,7 @@ import numpy as np
 Query = str | Sequence[Mapping[str, Any]]
 """A query as text, or as chat messages ``{"role", "content"}`` of which the last asks."""
 
-FloatArray = np.ndarray[Any, np.dtype[np.float64]]  # numpy.typing's NDArray, without its 20 ms of import
+FloatArray = np.ndarray[Any, np.dtype[np.float64]]  # numpy.typing's NDArray, which is slow to import
 
 
 class NoVerdict(enum.StrEnum):

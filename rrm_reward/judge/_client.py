@@ -219,6 +219,6 @@ class Client:
 
     def _context(self) -> ssl.SSLContext:
         if self._tls is None:
-            # Reads the bundle of certificates, which takes some milliseconds.
+            # Reads the bundle of certificates, which takes time.
             self._tls = ssl.create_default_context()
         return self._tls

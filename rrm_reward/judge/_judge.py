@@ -163,7 +163,7 @@ class Judge:
             always_thinks=config.always_thinks,
             tokenizer=config.tokenizer,
             context_tokens=config.context_tokens,
-            # A backend that bounds its requests needs no second clock, which costs 15 us a comparison.
+            # A backend that bounds its requests needs no second clock, which is not free.
             timeout=None if hasattr(backend, "patience") else PATIENCE * config.timeout,
             keep_text=config.keep_text,
         )

@@ -1,6 +1,7 @@
 """Completions from any OpenAI-compatible chat server (vLLM, SGLang, llama.cpp), one or many replicas of it.
 
-The OpenAI client costs 3 to 5 ms of CPU a call, this a tenth of it (`_client`). What a request goes through:
+The HTTP client is our own (`_client`), for the CPU of a call; `python -m benchmarks.transport` compares it with
+aiohttp's. What a request goes through:
 
     body (once) -> replica with the fewest pending -> answer
                          ^                              |

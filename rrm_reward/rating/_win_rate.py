@@ -22,7 +22,8 @@ class WinRate(Rating):
 
         a b / ((a + b)^2 (a + b + 1)) + (w / m - a / (a + b))^2
 
-    In simulated round robins of 4 to 16 responses, 1.96 of them cover the true rate 94 to 98 % of the time.
+    That 1.96 of them cover the true rate about 95 % of the time in a round robin is what
+    `tests/rating/test_single_ratings.py` asserts.
     """
 
     unit = "share of votes"

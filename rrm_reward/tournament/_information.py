@@ -11,13 +11,11 @@ Morrison 1950), whoever wins. What falls is
 with L the Laplacian of the weights W. With equal weights 1/n, U is the summed variance of the strengths less their
 mean, and the gain the expected squared change of those by the match (law of total variance). For the choice of matches
 W_kl is the posterior density of s_k = s_l: how likely a small change of the difference turns the two round. Pairs that
-are far apart need not be known better than that. (Against equal weights, with 300 simulated groups of 8, this brought
-0.01 to 0.02 of tau and no less correlation.)
+are far apart need not be known better than that. (Equal weights ordered simulated groups worse.)
 
 q is the predictive probability, the logistic averaged over the posterior of the margin (MacKay 1992, eq. 10), so that a
 pair of which little is known counts as open. It stays what it is at the beginning of a round, for no result is known
-before its end. (To narrow the margin with every match chosen moved tau by less than its error, over 2,700 simulated
-groups, and took four times as long.)
+before its end. (To narrow the margin with every match chosen takes longer and was not seen to order better.)
 """
 
 from __future__ import annotations

@@ -91,7 +91,7 @@ def _equal(one: Any, other: Any) -> bool:
     from math_verify import verify
     from sympy import expand
 
-    if expand(one - other) == 0:  # what is easy takes 1 ms, and math-verify a hundred
+    if expand(one - other) == 0:  # what is easy is settled here long before math-verify would be done
         return True
     return bool(verify(one, other, timeout_seconds=None) and verify(other, one, timeout_seconds=None))
 
