@@ -17,10 +17,10 @@ demo: .venv/.ready
 test: lint test-fast test-trainers
 
 test-fast: .venv/.ready .venv-verl08/.ready .venv-openrlhf/.ready
-	.venv/bin/python -m pytest -q -n 2 -m "not trainer" --timeout 300
+	.venv/bin/python -m pytest -q -n 2 -m "not trainer" --timeout 900
 
 test-trainers: .venv/.ready .venv-verl08/.ready .venv-openrlhf/.ready
-	.venv/bin/python -m pytest -q -n 2 --dist loadgroup -m trainer --timeout 900 --durations 12
+	.venv/bin/python -m pytest -q -n 2 --dist loadgroup -m trainer --timeout 1800 --durations 12
 
 lint: .venv/.ready
 	.venv/bin/ruff check .

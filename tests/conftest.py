@@ -5,8 +5,18 @@ import os
 import pytest
 from hypothesis import settings
 
-# Ray's own 30 s for its daemons to start are not enough on a loaded machine; read when Ray is imported.
-os.environ.setdefault("RAY_raylet_start_wait_time_s", "300")
+# Ray's own seconds for its processes to start and to answer are not enough on a loaded machine. Read when Ray is
+# imported; runs of trainers inherit them.
+for _name, _value in (
+    ("RAY_raylet_start_wait_time_s", 300),
+    ("RAY_gcs_server_port_wait_time_s", 300),
+    ("RAY_gcs_server_request_timeout_seconds", 300),
+    ("RAY_worker_register_timeout_seconds", 600),
+    ("RAY_agent_register_timeout_ms", 600_000),
+    # the operating system's killer is enough on one machine; Ray's would count our neighbours' memory too
+    ("RAY_memory_monitor_refresh_ms", 0),
+):
+    os.environ.setdefault(_name, str(_value))
 
 # A loaded machine is slow, which says nothing about the code; and CI looks at the same examples every time.
 settings.register_profile("here", deadline=None)

@@ -254,7 +254,7 @@ def test_a_terminal_gets_a_progress_bar(judge, groups):
         "--model",
         judge.model,
     ]
-    process = subprocess.run(command, stdout=subprocess.PIPE, stderr=theirs, timeout=30)
+    process = subprocess.run(command, stdout=subprocess.PIPE, stderr=theirs, timeout=300)
     os.close(theirs)
     shown = os.read(ours, 1 << 16).decode()
     os.close(ours)

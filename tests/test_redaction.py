@@ -53,7 +53,7 @@ async def test_a_judge_that_is_not_there_is_named_without_its_password():
     judge = LoopbackJudge()
     await judge.start()
     await judge.stop()
-    backend = OpenAIBackend([judge.url.replace("//", "//me:s3cret@")], judge.model, timeout=1.0)
+    backend = OpenAIBackend([judge.url.replace("//", "//me:s3cret@")], judge.model, timeout=10.0)
     with pytest.raises(ConfigError) as caught:
         await backend.start()
     assert str(judge.port) in str(caught.value)
@@ -63,7 +63,7 @@ async def test_a_judge_that_is_not_there_is_named_without_its_password():
 async def test_warnings_and_errors_of_a_run_show_no_password(caplog):
     async with LoopbackJudge() as judge:
         backend = OpenAIBackend(
-            [judge.url.replace("//", "//me:s3cret@")], judge.model, timeout=2.0, retries=0
+            [judge.url.replace("//", "//me:s3cret@")], judge.model, timeout=60.0, retries=0
         )
         await backend.start()
         judge.faults = Faults(status=500)
@@ -90,7 +90,7 @@ async def test_a_key_that_the_server_repeats_is_not_repeated_by_us(caplog):
 
     server = await asyncio.start_server(answer, "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
-    backend = OpenAIBackend([f"http://127.0.0.1:{port}/v1"], "RRM-7B", api_key="s3cret", timeout=5.0)
+    backend = OpenAIBackend([f"http://127.0.0.1:{port}/v1"], "RRM-7B", api_key="s3cret", timeout=60.0)
     with caplog.at_level(logging.INFO), pytest.raises(BackendError, match=r"key provided: \*\*\*") as caught:
         await backend.complete(ASK, 1, Sampling())
     await backend.aclose()

@@ -63,7 +63,7 @@ class Runs:
         process = subprocess.Popen([*map(str, command), "--concurrency", str(CONCURRENCY)])
         self._pid = process.pid
         self._started.set()
-        code = process.wait(120)
+        code = process.wait(300)
         wait_for(lambda: self.judge.in_flight == 0)
         return self.answered[before:], code
 

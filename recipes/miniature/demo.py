@@ -53,7 +53,7 @@ class Setting:
     prompts: int = 8
     rollouts: int = 8
     validate_every: int = 12
-    limit_seconds: float = 900.0
+    limit_seconds: float = 3600.0
 
 
 class Clock:

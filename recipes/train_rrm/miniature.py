@@ -68,7 +68,7 @@ class Setting:
     learning_rate: float = 5e-4
     held_out: int = 150
     validate_every: int = 5
-    limit_seconds: float = 1200.0
+    limit_seconds: float = 3600.0
 
 
 def row(pair: JudgedPair, split: str, index: int) -> dict[str, Any]:

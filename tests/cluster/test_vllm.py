@@ -32,7 +32,7 @@ def test_two_vllm_replicas_lose_nothing_when_one_is_killed_at_loading_and_the_ot
             env=environment(RAY_TMPDIR=folder, **_ON_CPU),
             capture_output=True,
             text=True,
-            timeout=900,
+            timeout=1700,
             check=False,
         )
     finally:

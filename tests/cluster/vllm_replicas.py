@@ -26,7 +26,7 @@ from rrm_reward.judge import Judge, Sampling, build_messages
 
 RRM = Path(__file__).parents[2] / "recipes/miniature/checkpoints/rrm"
 PAIRS = 64
-PATIENCE = 300.0
+PATIENCE = 900.0
 
 
 def config(*settings: str) -> JudgeConfig:

@@ -255,7 +255,7 @@ def test_nested_braces_are_one_answer():
 
 def test_a_check_that_hangs_is_killed_and_the_next_one_is_answered(tmp_path):
     async def checks():
-        checker = Checker(Journal(tmp_path / "checks.jsonl"), processes=1, seconds=3.0)
+        checker = Checker(Journal(tmp_path / "checks.jsonl"), processes=1, seconds=6.0)
         try:
             hanging = await checker.is_right(HANGS, ["387420489"])
             sane = await checker.is_right(r"\boxed{4}", ["4"])
@@ -267,7 +267,7 @@ def test_a_check_that_hangs_is_killed_and_the_next_one_is_answered(tmp_path):
 
 
 def test_what_was_checked_is_known_to_the_next_run_unless_it_gives_a_killed_check_more_time(tmp_path):
-    async def check(response, seconds=3.0, *, alive):
+    async def check(response, seconds=60.0, *, alive):
         with Journal(tmp_path / "checks.jsonl") as journal:
             checker = Checker(journal, processes=1, seconds=seconds)
             if not alive:

@@ -75,7 +75,7 @@ async def asking(
 ) -> AsyncIterator[tuple[Client, Callable[..., Awaitable[bytes]]]]:
     client, endpoint = Client(**options), Endpoint.parse(server.url)
 
-    async def ask(seconds: float = 30.0) -> bytes:
+    async def ask(seconds: float = 120.0) -> bytes:
         return (await client.exchange(endpoint, endpoint.request("GET", "/models"), seconds)).body
 
     try:
@@ -255,7 +255,7 @@ async def test_a_name_is_looked_up_once_for_all_who_ask_at_once(monkeypatch: pyt
 async def test_a_name_that_nobody_knows_is_named() -> None:
     client, endpoint = Client(), Endpoint.parse("http://no-such-host.invalid/v1")
     with pytest.raises(Unreachable, match=r"no-such-host\.invalid"):
-        await client.exchange(endpoint, endpoint.request("GET", "/models"), 30.0)
+        await client.exchange(endpoint, endpoint.request("GET", "/models"), 120.0)
     await client.aclose()
 
 

@@ -59,7 +59,7 @@ def test_braces_and_percent_signs_in_responses_survive() -> None:
 
 def test_building_messages_takes_microseconds() -> None:
     once = min(timeit.repeat(lambda: build_messages("query", "a", "b"), number=1000, repeat=7)) / 1000
-    assert once < 5e-6
+    assert once < 50e-6
 
 
 def test_a_single_user_message_is_its_content_as_it_is() -> None:

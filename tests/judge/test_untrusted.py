@@ -251,7 +251,7 @@ def test_ordinary_text_stays_byte_for_byte(text: str) -> None:
     assert neutralise(text) == text
 
 
-@given(text=st.text(st.characters(exclude_categories=["Cs"], exclude_characters="<>[]#=-\x00")))
+@given(text=st.text(st.characters(exclude_categories=["Cs"], exclude_characters="<>[]{｛﹛#=-\x00")))
 def test_text_without_markup_stays_byte_for_byte(text: str) -> None:
     assert neutralise(text) == text
 
@@ -380,6 +380,6 @@ def test_an_unknown_view_is_refused() -> None:
 def test_a_text_of_every_script_costs_milliseconds() -> None:
     text = "".join(map(chr, range(0x20, 0xD800)))
     neutralise(text)  # folds are remembered
-    began = time.process_time()
+    began = time.thread_time()
     neutralise(text)
-    assert time.process_time() - began < 1.0
+    assert time.thread_time() - began < 1.0

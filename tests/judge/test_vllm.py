@@ -6,13 +6,8 @@ The model is the miniature RRM, the server runs in the environment of OpenRLHF. 
 from __future__ import annotations
 
 import asyncio
-import os
 import random
 import re
-import socket
-import subprocess
-import time
-import urllib.error
 import urllib.request
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -26,53 +21,21 @@ from rrm_reward.judge import Completion, Judge, Judgment, Message, OpenAIBackend
 from rrm_reward.judge._forcing import WITHIN_THOUGHT
 from rrm_reward.judge._transformers import TransformersBackend
 from rrm_reward.types import NoVerdict
+from tests.support.vllm_server import vllm_server
 
 pytestmark = [pytest.mark.trainer, pytest.mark.xdist_group("vLLM server")]
 
-ROOT = Path(__file__).parents[2]
-PYTHON = ROOT / ".venv-openrlhf" / "bin" / "python"
-RRM = ROOT / "recipes" / "miniature" / "checkpoints" / "rrm"
+RRM = Path(__file__).parents[2] / "recipes" / "miniature" / "checkpoints" / "rrm"
 CONTEXT = 16384
-ENVIRONMENT = {
-    "VLLM_CPU_KVCACHE_SPACE": "1",
-    "VLLM_CPU_OMP_THREADS_BIND": "nobind",
-    "OMP_NUM_THREADS": "1",
-    "HF_HUB_OFFLINE": "1",
-    "VLLM_NO_USAGE_STATS": "1",
-    "DO_NOT_TRACK": "1",
-}
 
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Base URL, without ``/v1``."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    folder = tmp_path_factory.mktemp("vllm")
-    command = [str(PYTHON), "-m", "vllm.entrypoints.openai.api_server", "--model", str(RRM)]
-    command += ["--served-model-name", "rrm", "--host", "127.0.0.1", "--port", str(port)]
     # A per-request seed with chunked prefill would kill the engine: let no prefill be chunked.
-    command += ["--dtype", "float32", "--max-model-len", str(CONTEXT), "--max-num-batched-tokens", "131072"]
-    environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"} | ENVIRONMENT
-    with open(folder / "log", "w") as log:
-        process = subprocess.Popen(
-            [*command, "--enforce-eager"], cwd=folder, env=environment, stdout=log, stderr=log
-        )
-    try:
-        deadline = time.monotonic() + 400
-        while process.poll() is None and time.monotonic() < deadline:
-            try:
-                urllib.request.urlopen(f"http://127.0.0.1:{port}/v1/models", timeout=5).close()
-                break
-            except (urllib.error.URLError, OSError):
-                time.sleep(0.5)
-        else:
-            pytest.fail("vLLM did not start:\n" + (folder / "log").read_text()[-3000:])
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        process.terminate()
-        process.wait(60)
+    limits = ("--max-model-len", str(CONTEXT), "--max-num-batched-tokens", "131072")
+    with vllm_server(tmp_path_factory.mktemp("vllm"), RRM, "rrm", *limits) as url:
+        yield url
 
 
 def metric(server: str, name: str) -> float:

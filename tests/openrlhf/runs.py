@@ -22,7 +22,7 @@ from tests.openrlhf.assets import Assets
 from tests.openrlhf.environment import PYTHON, ROOT, environment
 
 PROMPTS_A_STEP, ROLLOUTS = 4, 4
-PATIENCE = 600
+PATIENCE = 1500
 """Seconds for a whole run on a loaded machine."""
 
 _STEP = re.compile(r"Global step (\d+): (\{.*\})")
@@ -124,7 +124,7 @@ def train(folder: Path, assets: Assets, judge: str, *further: str, openrlhf: str
     """
     folder.mkdir(exist_ok=True)
     (folder / "rrm.yaml").write_text(
-        f"rrm:\n  judge: {{{judge}, model: RRM-7B, timeout: 60, retries: 0, reasks: 0}}\n"
+        f"rrm:\n  judge: {{{judge}, model: RRM-7B, timeout: 300, retries: 0, reasks: 0}}\n"
         f"rrm_openrlhf: {{{openrlhf} log: {folder}/samples.jsonl}}\n"
     )
     # a copy of the recipe's agent file, with its settings beside it, as a user has them

@@ -34,7 +34,7 @@ def flags_of_the_script(folder: Path, judge: str, **variables: str) -> dict[str,
         ["bash", SCRIPT],
         env={**os.environ, "PATH": path, "JUDGE_URL": judge, **variables},
         check=True,
-        timeout=120,
+        timeout=800,
     )
     started = {}
     for module in ("rrm_reward.integrations.openrlhf.check", "openrlhf.cli.train_ppo_ray"):

@@ -30,12 +30,26 @@ def test_an_earlier_run_makes_room_and_nothing_else_is_ever_deleted(tmp_path: Pa
 
 
 def test_a_line_of_progress_comes_while_the_judge_is_measured(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    class Ending(Clock):
+        """After the third line, what is waited for may end."""
+
+        lines = 0
+
+        def say(self, line: str) -> None:
+            super().say(line)
+            self.lines += 1
+            if self.lines == 3:
+                ended.touch()
+
+    ended = tmp_path / "ended"
     monkeypatch.setattr(demo, "TICK_SECONDS", 0.02)
-    slow = [sys.executable, "-c", "import time; time.sleep(0.5); print(17)"]
-    assert printed_by(slow, "measuring the judge", Clock()) == "17\n"
-    assert capsys.readouterr().out.count("measuring the judge") > 2
+    wait = (
+        f"import pathlib, time\nwhile not pathlib.Path({str(ended)!r}).exists(): time.sleep(0.01)\nprint(17)"
+    )
+    assert printed_by([sys.executable, "-c", wait], "measuring the judge", Ending()) == "17\n"
+    assert capsys.readouterr().out.count("measuring the judge") >= 3
 
 
 def test_a_judge_that_cannot_be_measured_says_why(capsys: pytest.CaptureFixture[str]) -> None:
@@ -61,7 +75,7 @@ def test_the_demo_teaches_a_policy_to_sort_without_an_answer(tmp_path: Path) -> 
         lines.append(line)
     child.stdout.close()
     assert child.wait() == 0, "".join(lines)
-    assert longest < 60, "a line every ten seconds, a few times that on a loaded machine"
+    assert longest < 150, "a line every five seconds, and that many times more on a loaded machine"
     summary = json.loads((out / "summary.json").read_text())
     assert summary["accuracy_after"] - summary["accuracy_before"] >= 0.2
     assert summary["judge_accuracy"] > 0.85

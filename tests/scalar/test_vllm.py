@@ -5,14 +5,6 @@ The server runs in the environment of OpenRLHF. Under a minute, most of it vLLM'
 
 from __future__ import annotations
 
-import os
-import socket
-import subprocess
-import time
-import urllib.error
-import urllib.request
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
@@ -23,7 +15,7 @@ from recipes.scalar_rm.miniature import BASE
 from rrm_reward.build import build_arena
 from rrm_reward.config import load
 from rrm_reward.types import Group
-from tests.judge.test_vllm import ENVIRONMENT, PYTHON
+from tests.support.vllm_server import vllm_server
 
 pytestmark = pytest.mark.trainer
 
@@ -42,38 +34,9 @@ def model(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def url(model, tmp_path_factory):
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
     folder = tmp_path_factory.mktemp("vllm")
-    command = [
-        str(PYTHON),
-        "-m",
-        "vllm.entrypoints.openai.api_server",
-        "--model",
-        model,
-        "--runner",
-        "pooling",
-    ]
-    command += ["--served-model-name", "rm", "--host", "127.0.0.1", "--port", str(port)]
-    command += ["--dtype", "float32", "--max-model-len", "2048", "--enforce-eager"]
-    environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"} | ENVIRONMENT
-    with open(folder / "log", "w") as log:
-        process = subprocess.Popen(command, cwd=folder, env=environment, stdout=log, stderr=log)
-    try:
-        deadline = time.monotonic() + 400
-        while process.poll() is None and time.monotonic() < deadline:
-            try:
-                urllib.request.urlopen(f"http://127.0.0.1:{port}/v1/models", timeout=5).close()
-                break
-            except (urllib.error.URLError, OSError):
-                time.sleep(0.5)
-        else:
-            pytest.fail("vLLM did not start:\n" + Path(folder, "log").read_text()[-3000:])
-        yield f"http://127.0.0.1:{port}/v1"
-    finally:
-        process.terminate()
-        process.wait(60)
+    with vllm_server(folder, model, "rm", "--runner", "pooling", "--max-model-len", "2048") as base:
+        yield f"{base}/v1"
 
 
 async def test_the_classify_endpoint_gives_the_logits_of_transformers(model, url):

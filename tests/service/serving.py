@@ -79,7 +79,7 @@ async def live(served: Service) -> AsyncIterator[str]:
     server = _Server(served)
     task = asyncio.create_task(server.serve(sockets=[listening]))
     try:
-        await until(lambda: server.started, 60)
+        await until(lambda: server.started)
         yield f"http://127.0.0.1:{listening.getsockname()[1]}"
     finally:
         server.should_exit = True

@@ -96,7 +96,7 @@ def test_a_batch_that_comes_sample_by_sample_over_bad_connections_gets_the_rewar
     with running_judge(**RULE) as judge:
         common = ["--judge", judge.url, "--model", judge.model, *SCHEDULE]
         ranked = subprocess.run(
-            [*program, "rank", str(source), *common], stdout=subprocess.PIPE, timeout=600, check=True
+            [*program, "rank", str(source), *common], stdout=subprocess.PIPE, timeout=1500, check=True
         )
         paid_offline = judge.counts["votes"]
     with running_judge(**RULE) as judge:
@@ -104,9 +104,9 @@ def test_a_batch_that_comes_sample_by_sample_over_bad_connections_gets_the_rewar
         served = subprocess.Popen([*program, "serve", "--port", "0", *common], stdout=subprocess.PIPE)
         try:
             port = int(served.stdout.readline().rsplit(b":", 1)[1])
-            answers, tallies = asyncio.run(asyncio.wait_for(send_all(port, given), 600))
+            answers, tallies = asyncio.run(asyncio.wait_for(send_all(port, given), 1500))
             served.send_signal(signal.SIGTERM)
-            assert served.wait(120) == 0
+            assert served.wait(300) == 0
         finally:
             served.kill()
             served.stdout.close()

@@ -26,7 +26,7 @@ async def through_openrlhf(url):
         stderr=asyncio.subprocess.PIPE,
     )
     told = json.dumps({"url": url, "groups": GROUPS}).encode()
-    out, err = await asyncio.wait_for(process.communicate(told), 400)
+    out, err = await asyncio.wait_for(process.communicate(told), 1500)
     assert process.returncode == 0, err.decode()[-4000:]
     return json.loads(out.splitlines()[-1])
 

@@ -21,11 +21,11 @@ def running_judge(kind: type[Kind] = LoopbackJudge, **settings: Any) -> Iterator
     thread.start()
     judge = kind(**settings)
     try:
-        asyncio.run_coroutine_threadsafe(judge.start(), loop).result(10)
+        asyncio.run_coroutine_threadsafe(judge.start(), loop).result(120)
         try:
             yield judge
         finally:
-            asyncio.run_coroutine_threadsafe(judge.stop(), loop).result(10)
+            asyncio.run_coroutine_threadsafe(judge.stop(), loop).result(120)
     finally:
         loop.call_soon_threadsafe(loop.stop)
         thread.join()

@@ -18,7 +18,7 @@ def test_verl_trains_an_rrm_from_verdicts_alone(tmp_path: Path) -> None:
     out = tmp_path / "run"
     command = [sys.executable, "-m", "recipes.train_rrm.miniature", "--seed", "0", "--out", str(out)]
     done = subprocess.run(
-        command, cwd=Path(__file__).parents[2], capture_output=True, text=True, timeout=850, check=False
+        command, cwd=Path(__file__).parents[2], capture_output=True, text=True, timeout=1700, check=False
     )
     assert done.returncode == 0, done.stdout + done.stderr
     summary = json.loads((out / "summary.json").read_text())

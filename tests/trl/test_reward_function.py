@@ -33,7 +33,7 @@ def make_reward(judge: LoopbackJudge) -> Iterator[MakeReward]:
 
     def make(*settings: str, **options: Any) -> RRMReward:
         reward = RRMReward(
-            {"judge": {"urls": [judge.url], "model": "RRM-7B", "timeout": 20.0, "retries": 0, "reasks": 0}},
+            {"judge": {"urls": [judge.url], "model": "RRM-7B", "timeout": 120.0, "retries": 0, "reasks": 0}},
             settings,
             **options,
         )

@@ -27,7 +27,7 @@ ROOT = Path(__file__).parents[2]
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
 
 
-def run(*arguments: str, folder: Path = ROOT, patience: float = 600.0) -> str:
+def run(*arguments: str, folder: Path = ROOT, patience: float = 1500.0) -> str:
     """The output of a Python program that must succeed."""
     done = subprocess.run(
         [sys.executable, *arguments],

@@ -15,10 +15,11 @@ from pathlib import Path
 from typing import Any
 
 from recipes.miniature.verl_cpu.launch import ROOT, CPURun
+from tests.support.ports import free_port
 from tests.verl.assets import Assets
 
 STEPS, PROMPTS_A_STEP, ROLLOUTS = 2, 4, 4
-PATIENCE = 600
+PATIENCE = 1500
 """Seconds for a whole run on a loaded machine; a sibling that is waited for in vain would take `MEMBER_TIMEOUT`."""
 
 MEMBER_TIMEOUT = 3600
@@ -38,13 +39,20 @@ class JudgeProcess:
 
     def __init__(self, *arguments: str) -> None:
         self._arguments = arguments
+        self._port = str(free_port())  # nobody gets it while the judge is away
         self._process: subprocess.Popen[str] | None = None
         self.url = ""
 
     def start(self) -> None:
         """Serve; after `kill` on the same port again."""
-        port = self.url.rsplit(":", 1)[1].removesuffix("/v1") if self.url else "0"
-        command = [sys.executable, "-m", "tests.support.loopback_judge", "--port", port, *self._arguments]
+        command = [
+            sys.executable,
+            "-m",
+            "tests.support.loopback_judge",
+            "--port",
+            self._port,
+            *self._arguments,
+        ]
         self._process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
         assert self._process.stdout is not None
         self.url = self._process.stdout.readline().strip()
@@ -142,7 +150,7 @@ def trainer_run(
         *route,
         f'+rrm.judge.urls=["{judge.url}"]',
         "+rrm.judge.model=RRM-7B",
-        "+rrm.judge.timeout=30",
+        "+rrm.judge.timeout=120",
         f"+rrm.assembler.member_timeout={MEMBER_TIMEOUT}",
         f"+rrm_verl.log={samples}",
         # siblings shall meet across processes

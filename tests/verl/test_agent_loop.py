@@ -69,7 +69,7 @@ class Run:
             "global_steps": 1,
             **columns,
         }
-        await asyncio.wait_for(self.worker._run_prompt(row, {}, {"validate": validate}), 10)
+        await asyncio.wait_for(self.worker._run_prompt(row, {}, {"validate": validate}), 120)
 
 
 @pytest.fixture

@@ -22,7 +22,7 @@ pytestmark = pytest.mark.usefixtures("ray_cluster")
 
 
 def settings_for(url: str, hub_timeout: float = 60.0) -> Settings:
-    rrm = load(overrides=[f"judge.urls=[{url}]", "judge.model=RRM-7B", "judge.timeout=5"])
+    rrm = load(overrides=[f"judge.urls=[{url}]", "judge.model=RRM-7B", "judge.timeout=60"])
     return Settings(rrm, VerlConfig(hub_timeout=hub_timeout), rollouts=2)
 
 
@@ -64,9 +64,9 @@ async def test_a_hub_that_dies_gives_its_waiting_samples_their_rewards_all_the_s
     # for good: as if the process that started it had died
     ray.kill(connect(settings_for(judge.url)), no_restart=for_good)
     await asyncio.sleep(0.3)
-    second = await asyncio.wait_for(client.submit(sample(1)), 60)
+    second = await asyncio.wait_for(client.submit(sample(1)), 300)
     assert second.known
-    assert (await asyncio.wait_for(first, 60)).reward < second.reward
+    assert (await asyncio.wait_for(first, 300)).reward < second.reward
     assert client.counts["retries"] >= 1
 
 
@@ -87,7 +87,7 @@ async def test_a_hub_that_is_just_going_is_no_reason_not_to_start(
         return found[-1]
 
     monkeypatch.setattr(_client, "connect", dead_at_first)
-    rewards = await asyncio.wait_for(rewards_of(HubClient(settings_for(judge.url)), "started"), 60)
+    rewards = await asyncio.wait_for(rewards_of(HubClient(settings_for(judge.url)), "started"), 300)
     assert rewards[0] < rewards[1]
     assert len(found) == 2
 
@@ -99,14 +99,16 @@ async def test_a_hub_that_hangs_costs_rewards_and_not_the_run(judge: LoopbackJud
     pid = ray.get(client._hub.pid.remote())
     os.kill(pid, signal.SIGSTOP)
     try:
-        lost = await asyncio.wait_for(client.submit(sample(0)), 20)
+        lost = await asyncio.wait_for(client.submit(sample(0)), 120)
         assert not lost.known
         assert lost.filled == 0.0
         assert client.counts["lost"] == 1
-        assert await asyncio.wait_for(client.compare("t", "q", "a", "b"), 20) != 0.5
+        assert await asyncio.wait_for(client.compare("t", "q", "a", "b"), 120) != 0.5
     finally:
         os.kill(pid, signal.SIGCONT)
-    rewards = await asyncio.wait_for(rewards_of(client, "later"), 20)
+    # one that is patient, or a busy machine would cost rewards again
+    patient = HubClient(settings_for(judge.url))
+    rewards = await asyncio.wait_for(rewards_of(patient, "later"), 300)
     assert rewards[0] < rewards[1]
 
 

@@ -152,7 +152,7 @@ def test_a_replica_in_the_policys_bundle_is_awake_for_each_batch_and_sleeps_betw
     from rrm_reward.integrations.verl._sample import Sample
 
     group = ray.util.placement_group([{"CPU": 1}], name="global_poolverl_group_1:0")
-    ray.get(group.ready(), timeout=120)
+    ray.get(group.ready(), timeout=300)
     cluster = {
         "engine": "tests.support.fake_engine:FakeEngine",
         "replicas": None,

@@ -46,7 +46,7 @@ def make_manager(judge: LoopbackJudge, tokenizer: Any) -> Iterator[Callable[...,
         config = verl_config(
             actor_rollout_ref__rollout__n=2,
             rrm__judge__urls=[judge.url],
-            rrm__judge__timeout=5.0,
+            rrm__judge__timeout=60.0,
             rrm__assembler__member_timeout=60.0,
             **changes,
         )
@@ -94,7 +94,7 @@ async def test_siblings_are_judged_together_with_and_without_session_ids(
             )
             for i in range(2)
         ]
-        worse, better = await asyncio.wait_for(asyncio.gather(*map(manager.run_single, rows)), 60)
+        worse, better = await asyncio.wait_for(asyncio.gather(*map(manager.run_single, rows)), 300)
         assert worse["reward_score"] < better["reward_score"]
         assert better["reward_extra_info"]["rrm_group_size"] == 2.0
 
@@ -120,7 +120,7 @@ async def test_validation_compares_with_the_reference_and_waits_for_nobody(
 
     async def score(text: str, answer: str | None) -> float:
         one = row(tokenizer, text, uid=text, split="test", reward_model={"ground_truth": answer})
-        result = await asyncio.wait_for(manager.run_single(one), 30)
+        result = await asyncio.wait_for(manager.run_single(one), 300)
         return float(result["reward_score"])
 
     assert await score("quality=2", "quality=1") == 1.0

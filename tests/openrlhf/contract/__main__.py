@@ -31,7 +31,7 @@ def _run(folder: Path, version: str, path: str) -> None:
             sys.path.insert(0, path)
             importlib.invalidate_caches()
         os.environ["RRM_TEST_OPENRLHF_VERSION"] = version
-        options = ["-q", "-p", "no:cacheprovider", "--timeout", "120", "-o", "python_files=contract_*.py"]
+        options = ["-q", "-p", "no:cacheprovider", "--timeout", "300", "-o", "python_files=contract_*.py"]
         code = pytest.main([*options, str(Path(__file__).parent)])
     finally:
         sys.stdout.flush()

@@ -96,13 +96,13 @@ async def roll_out(
         num_samples=len(script),
         images=images,
     )
-    return await asyncio.wait_for(call, 60)
+    return await asyncio.wait_for(call, 240)
 
 
 def write_config(file: Path, url: str, rrm: str = "", openrlhf: str = "") -> Path:
     """A YAML for a judge at `url`; `rrm` and `openrlhf` are further lines of the two nodes."""
     file.write_text(
-        f"rrm:\n  judge: {{urls: ['{url}'], model: RRM-7B, timeout: 30, retries: 0, reasks: 0}}\n  {rrm}\n"
+        f"rrm:\n  judge: {{urls: ['{url}'], model: RRM-7B, timeout: 120, retries: 0, reasks: 0}}\n  {rrm}\n"
         f"rrm_openrlhf: {{{openrlhf}}}\n"
     )
     return file
