@@ -24,6 +24,7 @@ from rrm_reward.cluster._devices import (
     torch_kind,
 )
 from rrm_reward.cluster._surroundings import (
+    NO_CLUSTER,
     Cluster,
     Memory,
     check_cluster,
@@ -41,7 +42,7 @@ def examine(
     devices: Devices,
     versions: Mapping[str, str],
     torch: str | None,
-    cluster: Cluster | str = "",
+    cluster: Cluster | str = NO_CLUSTER,
     memory: Memory | None = None,
 ) -> list[Finding]:
     """Everything that is wrong with a machine.

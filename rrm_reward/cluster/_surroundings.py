@@ -25,6 +25,9 @@ print(json.dumps({"here": ray.util.get_node_ip_address(), "nodes": nodes}))
 _NONE_RUNS = "Could not find any running Ray instance"
 """How Ray says so (`ray.init`, 2.41 to 2.60)."""
 
+NO_CLUSTER = "no cluster runs here; a run starts its own"
+_NO_RAY = "is not installed"
+
 
 @dataclass(frozen=True, slots=True)
 class Cluster:
@@ -55,7 +58,7 @@ def find_cluster(environment: Mapping[str, str], seconds: float = 60.0) -> Clust
             command, env=dict(environment), capture_output=True, text=True, timeout=seconds, check=False
         )
     except subprocess.TimeoutExpired:
-        return f"a cluster that does not answer in {seconds:g} s: `ray stop`, and start it again"
+        return f"a cluster that does not answer in {seconds:g} s: is RAY_ADDRESS right? `ray stop`, and start it again"
     if asked.returncode == 0:
         found = json.loads(asked.stdout.splitlines()[-1])
         resources = [resource for _, resource in found["nodes"]]
@@ -66,9 +69,9 @@ def find_cluster(environment: Mapping[str, str], seconds: float = 60.0) -> Clust
         )
         return Cluster(len(resources), cpus, gpus, gpus_here)
     if _NONE_RUNS in asked.stderr:
-        return "no cluster runs here; a run starts its own"
+        return NO_CLUSTER
     if "No module named 'ray'" in asked.stderr:
-        return "is not installed"
+        return _NO_RAY
     last = asked.stderr.strip().splitlines() or [f"exit code {asked.returncode}"]
     return f"a cluster that cannot be joined: {last[-1]}"
 
@@ -81,13 +84,17 @@ def said(cluster: Cluster | str) -> str:
 
 
 def check_cluster(cluster: Cluster | str, devices: Devices) -> list[Finding]:
-    """GPUs that this machine has and Ray does not know; nobody can place an actor on them.
+    """A cluster that a run here would join and cannot, or GPUs of this machine that it does not know.
+
+    Nobody can place an actor on those.
 
     Args:
         cluster: see `find_cluster`; one that is to be started will count for itself.
         devices: of this machine.
     """
-    if isinstance(cluster, str) or cluster.gpus_here >= devices.count:
+    if isinstance(cluster, str):
+        return [] if cluster in (NO_CLUSTER, _NO_RAY) else [Finding("ray", cluster)]
+    if cluster.gpus_here >= devices.count:
         return []
     fix = (
         f"knows {cluster.gpus_here:g} of this machine's {devices.count} GPUs: it was started with --num-gpus, or where "

@@ -13,6 +13,7 @@ from rrm_reward import cli
 from rrm_reward.cluster import Devices, check_environment, detect_devices
 from rrm_reward.cluster._devices import CUDA, HIP, OPT_OUTS, OVERRIDE_ON_ZERO, ROCR, VARIABLES
 from rrm_reward.cluster._doctor import examine
+from rrm_reward.cluster._surroundings import NO_CLUSTER
 from rrm_reward.cluster._versions import CLASHES, check_versions, installed_versions, release_of
 
 NO_HIP, NO_ROCR, NO_CUDA = OPT_OUTS
@@ -175,7 +176,7 @@ def test_verl_on_gpus_without_flash_attention_is_a_warning():
 @pytest.fixture
 def no_ray(monkeypatch):
     """Whatever else runs on this machine is none of a test's business."""
-    monkeypatch.setattr("rrm_reward.cluster._doctor.find_cluster", lambda _: "no cluster runs here")
+    monkeypatch.setattr("rrm_reward.cluster._doctor.find_cluster", lambda _: NO_CLUSTER)
 
 
 @pytest.mark.usefixtures("no_ray")

@@ -55,31 +55,37 @@ def test_living_nodes_are_counted_and_those_of_this_machine_apart(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("init", "expected"),
+    ("init", "expected", "wrong"),
     [
         (
             "raise ConnectionError('Could not find any running Ray instance. Start one')",
             "no cluster runs here",
+            False,
         ),
-        ("raise ModuleNotFoundError(\"No module named 'ray'\")", "is not installed"),
+        ("raise ModuleNotFoundError(\"No module named 'ray'\")", "is not installed", False),
         (
             "raise RuntimeError('Version mismatch')",
             "a cluster that cannot be joined: RuntimeError: Version mismatch",
+            True,
         ),
-        ("raise SystemExit(3)", "a cluster that cannot be joined: exit code 3"),
+        ("raise SystemExit(3)", "a cluster that cannot be joined: exit code 3", True),
     ],
 )
-def test_why_there_is_no_cluster_is_said(tmp_path, init, expected):
+def test_why_there_is_no_cluster_is_said_and_is_fatal_where_a_run_would_join_one(
+    tmp_path, init, expected, wrong
+):
     found = ask(tmp_path, init)
     assert isinstance(found, str)
     assert found.startswith(expected)
-    assert check_cluster(found, EIGHT) == []
+    assert [finding.fatal for finding in check_cluster(found, EIGHT)] == [True] * wrong
 
 
-def test_a_cluster_that_does_not_answer_holds_nobody_up(tmp_path):
+def test_a_cluster_that_does_not_answer_holds_nobody_up_and_is_fatal(tmp_path):
     found = ask(tmp_path, "import time; time.sleep(600)", seconds=1.0)
     assert isinstance(found, str)
     assert found.startswith("a cluster that does not answer in 1 s")
+    (finding,) = check_cluster(found, EIGHT)
+    assert finding.fatal
 
 
 def test_gpus_that_ray_does_not_know_are_found_and_fatal_where_it_knows_none_at_all():
