@@ -60,6 +60,7 @@ class Hub:
         self._referee: Arena | None = None
         self._assembler: Assembler | None = None
         self._backend: Backend | None = None
+        self._late: asyncio.Task[None] | None = None
         self._answers: dict[str, asyncio.Future[Any]] = {}
         self._seats: OrderedDict[str, dict[str, int]] = OrderedDict()
         self._log: IO[str] | None = None
@@ -133,6 +134,8 @@ class Hub:
         """Everyone who waits gets what is known; then the judge and the log are let go."""
         if self._assembler is not None:
             self._assembler.close()
+        if self._late is not None:
+            self._late.cancel()
         for arena in filter(None, (self._arena, self._referee)):
             await arena.aclose()
         if self._log is not None:
@@ -214,13 +217,24 @@ class Hub:
         """The assembler, come what may: a hub that restarts while the judge is away goes on without its checks."""
         try:
             return await self._started()
-        except ConfigError as error:
+        except Exception as error:
             logger.error("the restarted hub cannot check its judge, and goes on: %s", error)
         async with self._starting:
             if self._assembler is None:
                 self._arena = self._build_arena()
                 self._assembler = build_assembler(self._config, self._arena)
+                if self._config.judge.backend == "ray":
+                    # a server comes back by itself; replicas have to be started
+                    self._late = asyncio.create_task(self._start_late(self._arena))
             return self._assembler
+
+    async def _start_late(self, arena: Arena) -> None:
+        while True:
+            await asyncio.sleep(self._config.judge.cluster.hang_timeout)
+            try:
+                return await arena.start()
+            except Exception as error:
+                logger.error("the judge still cannot be started: %s", error)
 
     def _build_arena(self) -> Arena:
         """The arena; its backend is the referee's, too, for nobody has GPUs for two of them."""

@@ -12,6 +12,7 @@
     _crew.py         all replicas as one: awake while anyone is inside, one outage at a time
     _shared.py       one group for many processes of a job
     _request.py      one request, and the replicas that it is tried on
+    _once.py         a start that many wait for
     _switch.py       on while anyone of a process is inside
     _routing.py      which replica gets a call: a state machine without Ray
     _keeper.py       keeps one replica alive, through launch, sleep and loss: a state machine without Ray
@@ -19,6 +20,7 @@
     _replica.py      the actor: an engine, its votes one by one, its health
     _engine.py       what an engine is; `_vllm.py` and `_in_process.py` are two
     _placement.py    bundles and nodes: where replicas live
+    _own_group.py    placement groups that a later life of the process takes over
     _guard.py        no engine process outlives its replica
     _devices.py      CUDA, ROCm or CPU, and environment variables that contradict each other
     _versions.py, _surroundings.py  what is installed and works together; the host's memory and Ray's cluster

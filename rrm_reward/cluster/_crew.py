@@ -60,6 +60,7 @@ class Crew:
         self._wanted = True
         self._begun = False
         self._down_since: float | None = None
+        self._grace_until: float | None = None
         self._changed = asyncio.Event()
         self.keepers: dict[Member, Keeper] = {
             member: Keeper(member, launch, config, self._look)
@@ -85,9 +86,10 @@ class Crew:
     async def awake(self) -> AsyncIterator[None]:
         """While anyone is inside, the judge is awake.
 
-        The first to enter wakes it and waits: for everybody, but not long for the slow once one is awake. The last to
-        leave waits until all memory is given back, whatever was raised inside. Even one who is cancelled waits for
-        that, for somebody else will take the memory; cancelled again, he leaves at once, and it sleeps without him.
+        Who enters while it wakes waits for everybody, but for the slow only `hang_timeout` after the first is awake.
+        The last to leave waits until all memory is given back, whatever was raised inside. Even one who is cancelled
+        waits for that, for somebody else will take the memory; cancelled again, he leaves at once, and it sleeps
+        without him.
         """
         if not self._config.sleep:
             yield
@@ -97,7 +99,7 @@ class Crew:
             self._ask()
             await self._until(lambda: self.roster.available or self._settled())
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(self._config.hang_timeout):
+                async with asyncio.timeout_at(self._grace_until):
                     await self._until(self._settled)
             yield
         finally:
@@ -140,6 +142,7 @@ class Crew:
         wanted = self._begun and (self._users > 0 or not self._config.sleep)
         if wanted is not self._wanted:
             self._wanted = wanted
+            self._grace_until = None
             self._counts["wakes" if wanted else "sleeps"] += 1
         for keeper in self.keepers.values():
             keeper.want(wanted)
@@ -166,6 +169,8 @@ class Crew:
             if self._down_since is not None:
                 logger.error("the judge is back")
             self._down_since = None
+            if self._grace_until is None:
+                self._grace_until = asyncio.get_running_loop().time() + self._config.hang_timeout
         elif self._down_since is None and self._begun and self._wanted and self._settled():
             self._down_since = asyncio.get_running_loop().time()
             self._counts["outages"] += 1

@@ -114,17 +114,20 @@ class JudgeGroup:
         """See `Backend.start`: places every replica and waits for its first launch. One that works is enough."""
         if self._crew:
             return
-        self._owns_ray = await asyncio.to_thread(join_ray, self._config.address, self._spec.gpus)
-        self._places = await find_places(self._config, self._groups)
-        launches = [partial(Actor, place, self._config.engine, self._spec) for place in self._places.places]
-        self._crew = crew = Crew(launches, self._config, patience=self.patience, counts=self.counts)
         try:
+            self._owns_ray = await asyncio.to_thread(join_ray, self._config.address, self._spec.gpus)
+            self._places = await find_places(self._config, self._groups)
+            launches = [
+                partial(Actor, place, self._config.engine, self._spec) for place in self._places.places
+            ]
+            self._crew = crew = Crew(launches, self._config, patience=self.patience, counts=self.counts)
             self._check_first(await crew.launch())
             await crew.begin()
             if self._config.sleep and not crew.asleep:
                 fix = "no replica sleeps when it is told to; set it to 0 and give the judge its own GPUs"
                 raise ConfigError("judge.cluster.sleep", self._config.sleep, fix)
-        except ConfigError:
+        except BaseException:
+            # also one who is cancelled leaves no replica and no GPU behind
             await self.aclose()
             raise
 

@@ -21,6 +21,7 @@ from typing import Any
 
 from rrm_reward._cluster_config import ClusterConfig
 from rrm_reward.cluster._devices import OPT_OUTS, OVERRIDE_ON_ZERO, check_environment, detect_devices
+from rrm_reward.cluster._own_group import free_group, take_group
 from rrm_reward.errors import ConfigError
 
 _KEY = "judge.cluster"
@@ -113,9 +114,7 @@ def leave_ray(places: Places, owns_ray: bool) -> None:
     import ray
 
     if places.own is not None and ray.is_initialized():
-        from ray.util import remove_placement_group
-
-        remove_placement_group(places.own)
+        free_group(places.own)
     if owns_ray:
         ray.shutdown()
 
@@ -237,24 +236,31 @@ def _node_places(config: ClusterConfig) -> tuple[Place, ...]:
 
 
 async def _own_places(config: ClusterConfig) -> Places:
-    from ray.util import placement_group, remove_placement_group
-
     need = {"GPU": config.gpus_of_replica * config.share, "CPU": config.cpus}
-    rooms = [room_for(need, has) for has in _resources(config).values()]
-    wanted = sum(rooms) if config.replicas is None else config.replicas
-    if not wanted or sum(rooms) < wanted:
-        fix = f"the cluster holds {sum(rooms)} replicas of {_said(need)}, each on one node, and no more"
-        raise ConfigError(f"{_KEY}.replicas", config.replicas, fix)
     bundle = {kind: amount for kind, amount in need.items() if amount}
-    group = placement_group([bundle] * wanted, strategy="PACK")
+    group = take_group(bundle, config.replicas, lambda: _wanted(need, config))
+    wanted = group.bundle_count
     try:
-        await asyncio.wait_for(_ready(group), config.start_timeout)
+        async with asyncio.timeout(config.start_timeout):
+            await _ready(group)
     except TimeoutError:
-        remove_placement_group(group)
+        free_group(group)
         fix = f"{_said(need)} each did not become free within {config.start_timeout:g} s: others hold them"
         raise ConfigError(f"{_KEY}.replicas", wanted, fix) from None
+    except BaseException:
+        free_group(group)
+        raise
     places = tuple(Place(need["GPU"], need["CPU"], group, index) for index in range(wanted))
     return Places(places, group)
+
+
+def _wanted(need: Mapping[str, float], config: ClusterConfig) -> int:
+    rooms = sum(room_for(need, has) for has in _resources(config).values())
+    wanted = rooms if config.replicas is None else config.replicas
+    if not wanted or rooms < wanted:
+        fix = f"the cluster holds {rooms} replicas of {_said(need)}, each on one node, and no more"
+        raise ConfigError(f"{_KEY}.replicas", config.replicas, fix)
+    return wanted
 
 
 def _resources(config: ClusterConfig) -> dict[str, Mapping[str, float]]:
@@ -285,5 +291,5 @@ async def _ready(group: Any) -> None:
     await group.ready()
 
 
-def _said(need: dict[str, float]) -> str:
+def _said(need: Mapping[str, float]) -> str:
     return " and ".join(f"{amount:g} {kind}" for kind, amount in need.items() if amount)

@@ -250,6 +250,27 @@ def test_one_replica_that_wakes_slowly_holds_a_batch_up_for_the_hang_timeout_and
     run(main())
 
 
+def test_slow_replica_holds_up_a_batch_once_however_many_users_come():
+    async def main():
+        world = World()
+        crew = await begun(world, replicas=3)
+        world.lives[2].world = World()
+        world.lives[2].world.seconds["wake"] = START - 1.0
+        async with crew.awake():
+            began = now()
+            for _ in range(3):
+                async with crew.awake():
+                    await asyncio.sleep(1.0)
+            assert now() - began == 3.0
+        # in the next batch it is waited for again
+        began = now()
+        async with crew.awake():
+            assert HANG < now() - began < HANG + 10.0
+        await crew.aclose()
+
+    run(main())
+
+
 def test_call_that_waits_for_a_replica_is_let_go_when_the_judge_closes():
     async def main():
         world = World()

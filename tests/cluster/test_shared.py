@@ -16,6 +16,8 @@ from tests.support.waiting import until
 pytestmark = [pytest.mark.trainer, pytest.mark.usefixtures("cluster")]
 
 PATIENT = 120.0
+ALL_GPUS = ("replicas=2", "tensor_parallel=4")
+"""Of the cluster: none is left for anybody else."""
 
 
 class Asker:
@@ -136,14 +138,24 @@ async def test_what_cannot_work_is_told_to_every_process(askers):
     assert await first.wrong.remote() == await second.wrong.remote() == "judge.cluster.replicas"
 
 
-async def test_host_that_dies_is_started_again_and_asked_again(askers, orders):
+async def test_host_that_dies_is_started_again_on_the_gpus_that_it_had(askers, orders):
     import ray
     from ray.util import list_named_actors
 
-    (asker,) = askers(count=1)
+    (asker,) = askers(*ALL_GPUS, count=1)
     await asker.ask.remote("p")
     (name,) = list_named_actors()
-    host = ray.get_actor(name)
-    ray.kill(host, no_restart=False)
+    ray.kill(ray.get_actor(name), no_restart=False)
     assert "by " in await asker.ask.remote("q")
-    assert len(orders.log("load")) == 2
+    assert len(orders.log("load")) == 4
+
+
+async def test_host_dies_with_the_process_that_started_it_and_another_process_starts_the_next(askers, orders):
+    import ray
+
+    first, second = askers(*ALL_GPUS)
+    await first.ask.remote("p")
+    await second.ask.remote("p")
+    ray.kill(first)
+    assert "by " in await second.ask.remote("q")
+    assert len(orders.log("load")) == 4

@@ -8,12 +8,18 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
+from uuid import uuid4
 
 import pytest
 
 from rrm_reward.config import AssemblerConfig, RRMConfig, load
+from rrm_reward.errors import ConfigError
+from rrm_reward.integrations.verl import _hub
 from rrm_reward.integrations.verl._hub import Hub
 from rrm_reward.integrations.verl._sample import Sample
+from rrm_reward.judge import BackendError, Completion
+from rrm_reward.judge._openai import OpenAIBackend
 from tests.support.loopback_judge import LoopbackJudge
 
 
@@ -190,3 +196,51 @@ async def test_a_validation_comparison_fits_the_judges_context(
     response = "quality=2 " + "and so on " * 10_000
     assert await make_hub().compare("1", "q", response, "quality=1", 120.0) == 1.0
     assert all(len(body["messages"][-1]["content"]) < len(response) / 2 for body in judge.bodies)
+
+
+async def test_a_hub_that_restarts_while_no_replica_can_be_started_starts_them_later(
+    judge: LoopbackJudge, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    faults = iter([ConfigError("judge.cluster.replicas", 1, "no GPU is free"), OSError("Ray is busy")])
+
+    class Replicas(OpenAIBackend):
+        """A server in place of Ray, which refuses two starts."""
+
+        ready = False
+
+        async def start(self) -> None:
+            if (fault := next(faults, None)) is not None:
+                raise fault
+            self.ready = True
+
+        async def complete(self, *arguments: Any) -> list[Completion]:
+            if not self.ready:
+                raise BackendError("never started")
+            return await super().complete(*arguments)
+
+    config = load(
+        overrides=[
+            "judge.backend=ray",
+            "judge.model=RRM-7B",
+            "judge.timeout=5",
+            "judge.reasks=0",
+            "judge.cluster.hang_timeout=1",
+        ]
+    )
+    monkeypatch.setattr(_hub, "make_backend", lambda config: Replicas([judge.url], "RRM-7B"))
+    hub = Hub(config)
+    try:
+        # the run goes on, without rewards
+        first = await asyncio.gather(*(hub.submit(sample(i, slot=i), 30.0) for i in range(3)))
+        assert [answer.known for answer in first if answer is not None] == [False] * 3
+
+        async def judged() -> bool:
+            group = uuid4().hex
+            answers = (hub.submit(sample(i, slot=i, group=group), 30.0) for i in range(3))
+            return all(answer is not None and answer.known for answer in await asyncio.gather(*answers))
+
+        async with asyncio.timeout(60.0):
+            while not await judged():
+                pass
+    finally:
+        await hub.aclose()

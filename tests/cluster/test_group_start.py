@@ -1,0 +1,67 @@
+"""What a start that does not end well leaves behind: nothing. Without Ray."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from rrm_reward._cluster_config import ClusterConfig
+from rrm_reward.cluster import EngineSpec, JudgeGroup, _group
+from rrm_reward.cluster._placement import Place, Places
+from tests.support.fake_life import World
+from tests.support.waiting import until
+
+
+@pytest.fixture
+def world(monkeypatch):
+    """Replicas that load for 30 s; places that are freed are noted."""
+    world = World()
+    world.freed = []
+
+    async def find_places(config, groups):
+        return Places((Place(1.0, 1.0),) * config.replicas, own="GPUs")
+
+    monkeypatch.setattr(_group, "join_ray", lambda address, gpus: False)
+    monkeypatch.setattr(_group, "find_places", find_places)
+    monkeypatch.setattr(_group, "leave_ray", lambda places, owns_ray: world.freed.append(places.own))
+    monkeypatch.setattr(_group, "Actor", lambda place, engine, spec: world.launch())
+    return world
+
+
+def make_group(**settings):
+    return JudgeGroup(ClusterConfig(replicas=3, **settings), EngineSpec("RRM"))
+
+
+async def test_start_that_is_cancelled_leaves_no_replica_and_no_gpu(world):
+    group = make_group()
+    starting = asyncio.create_task(group.start())
+    await until(lambda: len(world.lives) == 3, 60.0)
+    starting.cancel()
+    await asyncio.wait([starting])
+    assert starting.cancelled()
+    assert not world.holding
+    assert world.freed == ["GPUs"]
+
+
+async def test_start_that_is_cancelled_can_be_made_again(world):
+    group = make_group()
+    starting = asyncio.create_task(group.start())
+    await until(lambda: len(world.lives) == 3, 60.0)
+    starting.cancel()
+    await asyncio.wait([starting])
+    world.seconds["start"] = 0.0
+    await group.start()
+    assert [member.present for member in group.replicas] == [True] * 3
+    await group.aclose()
+    assert not world.holding
+
+
+async def test_start_that_fails_by_surprise_leaves_no_gpu_taken(world, monkeypatch):
+    def refuse(*arguments, **more):
+        raise RuntimeError("surprise")
+
+    monkeypatch.setattr(_group, "Crew", refuse)
+    with pytest.raises(RuntimeError, match="surprise"):
+        await make_group().start()
+    assert world.freed == ["GPUs"]
