@@ -116,10 +116,7 @@ class Adaptive(Schedule):
         self._advance()
 
     def _cancelled(self, match: Match) -> None:
-        a, b = self._place[match.i], self._place[match.j]
-        self._open[a, b] = True
-        if self._circumstances.both_orders:
-            self._open[b, a] = True
+        """One of the two has gone, so nobody chooses this pair again."""
 
     def _recorded(self, match: Match, p: float | None) -> None:
         self._advance()

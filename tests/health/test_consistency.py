@@ -143,6 +143,12 @@ def test_correlation_is_that_of_numpy(rows) -> None:
         assert found == pytest.approx(np.corrcoef(rewards[use], np.array(lengths)[use])[0, 1], abs=1e-9)
 
 
+def test_two_members_follow_each_other_always_and_say_nothing() -> None:
+    assert length_correlation(np.array([0.0, 1.0]), [10, 20]) is None
+    assert length_correlation(np.array([0.0, 1.0, np.nan]), [10, 20, 30]) is None
+    assert length_correlation(np.array([0.0, 1.0, 2.0]), [10, 20, 30]) == pytest.approx(1.0)
+
+
 def test_unknown_rewards_and_absent_members_count_nothing() -> None:
     rewards = np.array([0.0, 1.0, 2.0, np.nan, 9.0])
     assert length_correlation(rewards, [1, 2, 3, 50, 0]) == pytest.approx(1.0)

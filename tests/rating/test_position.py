@@ -292,6 +292,19 @@ def test_a_file_that_cannot_be_written_is_reported_once_and_hurts_nobody(
     assert len(caplog.records) == 1
 
 
+def test_what_is_known_already_is_not_written_again(tmp_path: Path) -> None:
+    path = tmp_path / "position.json"
+    position = PositionBias(path=path)
+    position.update(2, [verdict(0, 1, True, True)])
+    position.save()
+    path.unlink()
+    position.save()
+    assert not path.exists()
+    position.update(2, [verdict(0, 1, True, True)])
+    position.save()
+    assert path.exists()
+
+
 def test_the_state_is_plain_json() -> None:
     position = PositionBias()
     position.update(2, [verdict(0, 1, True, True)])

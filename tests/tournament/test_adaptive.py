@@ -146,6 +146,34 @@ def test_where_a_second_meeting_tells_nothing_every_pair_is_met_before_any_is_me
     assert len({frozenset((o.i, o.j)) for o in eager.outcomes}) < 21
 
 
+@given(st.integers(4, 8), st.integers(0, 1000))
+@moderate
+def test_also_within_one_wide_round_nobody_is_met_again_before_everybody_is_met(n: int, seed: int) -> None:
+    pairs = n * (n - 1) // 2
+    strength = np.random.default_rng(seed).normal(0, 4, n)
+    tournament = play_all(
+        adaptive(n, pairs, seed=seed, width=pairs, settled=0.0, repeat=0.0), strength, random.Random(seed)
+    )
+    assert len({frozenset((o.i, o.j)) for o in tournament.outcomes}) == pairs
+
+
+@given(st.integers(3, 9), st.integers(0, 1000), st.integers(1, 40))
+@moderate
+def test_also_within_one_wide_round_who_was_assistant_1_less_often_is_so_now(
+    n: int, seed: int, width: int
+) -> None:
+    strength = np.random.default_rng(seed).normal(0, 2, n)
+    pairs = n * (n - 1) // 2
+    tournament = play_all(
+        adaptive(n, pairs, seed=seed, width=width, settled=0.0), strength, random.Random(seed)
+    )
+    lead: Counter[int] = Counter()
+    for number, outcome in enumerate(tournament.outcomes):  # in the order in which they were chosen
+        assert number < n or lead[outcome.i] <= lead[outcome.j], "after the ring, which is drawn beforehand"
+        lead[outcome.i] += 1
+        lead[outcome.j] -= 1
+
+
 def test_where_a_match_asks_both_orders_a_pair_is_met_once() -> None:
     around = Circumstances(both_orders=True)
     tournament = play_all(
