@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import termios
+import threading
 
 import pytest
 
@@ -232,7 +233,7 @@ def test_a_pipe_goes_in_and_out_as_a_process(judge):
             process.stdin.flush()
             assert json.loads(process.stdout.readline())["id"] == group["id"]
         process.stdin.close()
-        assert process.wait(20) == 0
+        assert process.wait(300) == 0
         assert process.stdout.read() == b""
         assert b"\r" not in process.stderr.read(), "no progress bar without a terminal"
     finally:
@@ -269,10 +270,14 @@ def test_a_reader_that_leaves_ends_the_run_quietly(judge, tmp_path):
     path.write_text("".join(json.dumps({**GROUPS[0], "id": k}) + "\n" for k in range(200)))
     command = [sys.executable, "-m", "rrm_reward.cli", "rank", str(path), "--judge", judge.url]
     command += ["--model", judge.model, "--concurrency", "4"]
+    left, enough = threading.Event(), judge.counts["requests"] + 100
+    # it goes on when the reader has left, so that it is not over before
+    judge.answered_hook = lambda body: judge.counts["requests"] < enough or left.wait(300)
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     process.stdout.readline()
     process.stdout.close()
-    assert process.wait(30) == 1
+    left.set()
+    assert process.wait(300) == 1
     assert b"Traceback" not in process.stderr.read()
     process.stderr.close()
 

@@ -1,12 +1,14 @@
 """`rrm-reward rank` without a network: lines, order, continuation, streaming, plan."""
 
 import asyncio
+import fcntl
 import json
 import os
 import shutil
+import struct
 import tempfile
+import termios
 import threading
-import time
 from pathlib import Path
 
 import numpy as np
@@ -27,6 +29,7 @@ from rrm_reward.tournament import SCHEDULES, default_rating, make_tournament
 from rrm_reward.types import Group, GroupResult, NoVerdict, Outcome, Ratings, Verdict, Vote
 from tests.support import clock
 from tests.support.comparer import QualityJudge
+from tests.support.waiting import until
 
 GOOD = {"id": "a", "query": "Why?", "responses": ["0.1 x", "0.2 y", None]}
 
@@ -262,31 +265,34 @@ def test_blank_lines_are_skipped_and_counted(tmp_path):
 
 def test_waiting_for_a_slow_pipe_does_not_hold_up_the_loop():
     receiver, sender = os.pipe()
+    ticked, in_time = threading.Semaphore(0), []
 
     def write():
         with open(sender, "wb", buffering=0) as file:
             for text in (b"one\n", b"two\n"):
-                time.sleep(0.2)
+                in_time.extend(ticked.acquire(timeout=60) for _ in range(10))
                 file.write(text)
 
     async def main(file):
         async def tick():
-            nonlocal ticks
             while True:
                 await asyncio.sleep(0.01)
-                ticks += 1
+                ticked.release()
 
-        ticks = 0
         ticking = asyncio.create_task(tick())
         read = [text async for text in stream(file)]
         ticking.cancel()
-        return read, ticks
+        return read
 
     threading.Thread(target=write).start()
     with open(receiver, "rb") as file:
-        read, ticks = asyncio.run(main(file))
-    assert read == [(1, b"one\n"), (2, b"two\n")]
-    assert ticks > 10
+        assert asyncio.run(main(file)) == [(1, b"one\n"), (2, b"two\n")]
+    assert in_time == [True] * 20, "the loop went on while nothing was there to read"
+
+
+def waiting_in(pipe):
+    """Bytes that were written and are not read yet."""
+    return struct.unpack("i", fcntl.ioctl(pipe, termios.FIONREAD, bytes(4)))[0]
 
 
 def test_a_pipe_is_read_one_line_ahead_and_no_further():
@@ -295,6 +301,7 @@ def test_a_pipe_is_read_one_line_ahead_and_no_further():
     async def main(file):
         source = stream(file)
         first = await anext(source)
+        await until(lambda: waiting_in(receiver) <= len(b"four\n"))
         await asyncio.sleep(0.05)
         return first, os.read(receiver, 100)
 

@@ -60,6 +60,16 @@ def wait_for(condition, seconds=300.0):
         time.sleep(0.005)
 
 
+def thinking_for_ever_after(answers, judge):
+    """A hook of the judge: so many answers, and no more, so that a run is not over before it is killed."""
+
+    def look(body):
+        if judge.counts["requests"] >= answers:
+            judge.latency = 1e6
+
+    return look
+
+
 def test_a_faulty_judge_costs_no_reward_and_no_order(tmp_path):
     """The fault test of issue 2: 64 groups of 8, all pairs, 2 % HTTP 500, 2 % no verdict, 1 % too slow."""
     groups, output = tmp_path / "in.jsonl", tmp_path / "out.jsonl"
@@ -93,6 +103,7 @@ def test_a_killed_run_is_continued_and_repeats_no_finished_group(tmp_path):
     groups, output = tmp_path / "in.jsonl", tmp_path / "out.jsonl"
     qualities = write_groups(groups, 60, 4)
     with running_judge(latency=0.02, latency_sigma=1.0) as judge:
+        judge.answered_hook = thinking_for_ever_after(180, judge)
         process = start(judge, groups, output, "--concurrency", "12")
         wait_for(lambda: output.exists() and output.read_bytes().count(b"\n") >= 10)
         process.send_signal(signal.SIGKILL)
@@ -103,6 +114,7 @@ def test_a_killed_run_is_continued_and_repeats_no_finished_group(tmp_path):
         with output.open("ab") as file:
             file.write(b'{"id": "g')
         wait_for(lambda: judge.in_flight == 0)
+        judge.answered_hook, judge.latency = None, 0.0
         before = judge.counts["requests"]
         code, err = finish(start(judge, groups, output))
         assert code == 0
@@ -119,7 +131,8 @@ def test_a_killed_run_is_continued_and_repeats_no_finished_group(tmp_path):
 def test_ctrl_c_keeps_finished_lines_and_exits_130(tmp_path):
     groups, output = tmp_path / "in.jsonl", tmp_path / "out.jsonl"
     write_groups(groups, 40, 4)
-    with running_judge(latency=0.05) as judge:
+    with running_judge(latency=0.02) as judge:
+        judge.answered_hook = thinking_for_ever_after(120, judge)
         process = start(judge, groups, output, "--concurrency", "6")
         wait_for(lambda: output.exists() and output.read_bytes().count(b"\n") >= 3)
         process.send_signal(signal.SIGINT)
@@ -130,6 +143,7 @@ def test_ctrl_c_keeps_finished_lines_and_exits_130(tmp_path):
         found = read_rows(output)
         assert 3 <= len(found) < 40
         assert all(None not in row["rewards"] for row in found)
+        judge.answered_hook, judge.latency = None, 0.0
         assert finish(start(judge, groups, output))[0] == 0
     assert [row["id"] for row in read_rows(output)] == [f"g{g}" for g in range(40)]
 

@@ -237,7 +237,7 @@ async def over_http(settings: dict[str, Any], whole: bool) -> dict[int, list[flo
             query, responses = RECORDED[number]["query"], RECORDED[number]["responses"]
             if whole:
                 body = {"id": number, "query": query, "responses": responses}
-                answer = await http.post("/v1/rewards", json=body, timeout=60)
+                answer = await http.post("/v1/rewards", json=body, timeout=300)
                 assert answer.status_code == 200, answer.text
                 given: list[float | None] = answer.json()["rewards"]
                 return given
@@ -247,7 +247,7 @@ async def over_http(settings: dict[str, Any], whole: bool) -> dict[int, list[flo
             ]
             answers = await asyncio.gather(
                 *(
-                    http.post("/v1/samples", json={**body, "group": str(number)}, timeout=60)
+                    http.post("/v1/samples", json={**body, "group": str(number)}, timeout=300)
                     for body in bodies
                 )
             )

@@ -43,7 +43,7 @@ def cluster() -> Iterator[object]:
     )
     cluster.add_node(num_cpus=16, num_gpus=4)
     ray.init(address=cluster.address, log_to_driver=False)
-    cluster.wait_for_nodes()
+    cluster.wait_for_nodes(timeout=300)
     yield cluster
     ray.shutdown()
     cluster.shutdown()

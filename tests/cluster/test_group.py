@@ -129,7 +129,7 @@ async def test_deaf_or_dead_engine_is_replaced(make_group, orders, order):
 
 async def test_removed_node_leaves_its_calls_to_the_others(make_group, cluster, orders):
     node = cluster.add_node(num_cpus=4, num_gpus=2, resources={"lent": 1})
-    cluster.wait_for_nodes()
+    cluster.wait_for_nodes(timeout=PATIENT)
     group = make_group("replicas=10", seconds=0.5)  # every GPU of the three nodes
     await group.start()
     try:

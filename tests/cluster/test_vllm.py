@@ -43,7 +43,6 @@ def test_two_vllm_replicas_lose_nothing_when_one_is_killed_at_loading_and_the_ot
     assert found["context_tokens"] == 4096
     assert found["engine_that_loaded_ended"]
     assert found["back"]
-    assert found["answered_before_the_kill"] < PAIRS
     assert found["judged"] == PAIRS
     assert found["votes"] == {"1": PAIRS}
     assert found["right"] >= 0.8 * PAIRS, "the miniature RRM is right in 98 of 100"

@@ -89,7 +89,6 @@ async def judge_pairs(judge: Judge, killed: str, found: dict[str, Any]) -> None:
     calls = [asyncio.create_task(judge.compare(pair.query, pair.first, pair.second)) for pair in pairs]
     await asyncio.wait(calls, return_when=asyncio.FIRST_COMPLETED)
     kill_replica(killed)
-    found["answered_before_the_kill"] = sum(call.done() for call in calls)
     judgments = await asyncio.gather(*calls)
     found["judged"] = sum(judgment.p is not None for judgment in judgments)
     found["votes"] = dict(Counter(len(judgment.votes) for judgment in judgments))

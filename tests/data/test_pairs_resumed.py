@@ -44,7 +44,7 @@ def test_a_server_that_fails_some_costs_only_those_and_they_are_asked_again(tmp_
     out = tmp_path / "out"
     with running_sampler(answers=good_and_bad) as sampler, running_judge() as judge:
         sampler.fail = lambda question: "Topic 3" in question
-        assert pairs(out, *arguments, "--sampler-timeout", "1", sampler=sampler, labeller=judge) == 1
+        assert pairs(out, *arguments, "--sampler-timeout", "20", sampler=sampler, labeller=judge) == 1
         assert "1 failed, run again" in capfd.readouterr().out
         assert manifest_of(out)["sources"]["tulu"]["dropped"] == {"server failed": 1}
         sampler.fail = lambda question: False
@@ -58,7 +58,13 @@ def test_a_killed_run_has_lost_only_what_was_in_flight(tmp_path):
     total, width = 24, 3
     rows = [{"id": str(k), "messages": [user(f"Topic {k}?")], "source": "s"} for k in range(total)]
     out = tmp_path / "out"
-    with running_sampler(answers=good_and_bad, latency=0.05) as sampler, running_judge() as judge:
+
+    def slow_to_the_kill(question, n):
+        if len(sampler.questions) >= total // 2 + width:
+            sampler.latency = 1e6  # or all could be over before
+        return good_and_bad(question, n)
+
+    with running_sampler(answers=slow_to_the_kill, latency=0.05) as sampler, running_judge() as judge:
         command = [sys.executable, "-m", "rrm_reward.cli", "data", "pairs", str(out), "--val", "0"]
         command += ["--source", f"tulu={write(tmp_path / 'rows.jsonl', rows)}", "--concurrency", str(width)]
         command += ["--sampler", sampler.url, "--sampler-model", sampler.model]
@@ -72,6 +78,7 @@ def test_a_killed_run_has_lost_only_what_was_in_flight(tmp_path):
         run.wait()
         assert len(sampler.questions) < total, "the run was killed in the middle"
         assert not (out / "train.parquet").exists()
+        sampler.answers, sampler.latency = good_and_bad, 0.0
         assert subprocess.run(command, check=False).returncode == 0
         counts = Counter(sampler.questions)
         labelled = judge.counts["requests"]

@@ -143,4 +143,7 @@ def test_time_is_linear_in_hostile_text(unit: str) -> None:
 
 def test_a_typical_completion_is_read_in_microseconds() -> None:
     text = "Okay, so the first response is a bit brief. " * 100 + "</think>\n\n\\boxed{Assistant 2}"
-    assert min(timeit.repeat(lambda: parse_verdict(text), number=1000, repeat=7)) / 1000 < 100e-6
+    assert (
+        min(timeit.repeat(lambda: parse_verdict(text), timer=time.thread_time, number=1000, repeat=7)) / 1000
+        < 100e-6
+    )

@@ -193,6 +193,9 @@ class CPURun:
             "HF_HUB_OFFLINE": "1",
             # with few cores TransferQueue warns at every operation (18,000 lines in a run of 100 s)
             "TQ_NUM_THREADS": "2",
+            # its own 30 s are little where everything starts at once on few cores
+            "TQ_STORAGE_HANDSHAKE_TIMEOUT": "300",
+            "TQ_DATA_UPDATE_RESPONSE_TIMEOUT": "300",
             "TQ_LOGGING_LEVEL": "ERROR",
             "HYDRA_FULL_ERROR": "1",
         }
