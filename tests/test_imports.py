@@ -11,7 +11,7 @@ PACKAGE = Path(__file__).parents[1] / "rrm_reward"
 SHIMS = Path(__file__).parents[1] / "integrations"
 
 LAYERS = (
-    ("types", "errors", "redaction", "seeding", "_sqlite"),
+    ("types", "errors", "redaction", "seeding", "_once", "_sqlite"),
     ("options", "tournament", "rating", "reward", "judge"),
     (
         "_ahead",

@@ -9,7 +9,6 @@ size, and evaluation, which draws another number of rollouts, needs no telling a
     _query.py      the question in a prompt that a chat template has rendered
     _shares.py     a group's result as what OpenRLHF takes: reward, score, logs
     _rewarder.py   the arena of one engine; nothing in it raises or hangs
-    _starter.py    its start: one at a time, and anew where it failed
     _standin.py    a rollout in the place of one that failed
     executor.py    the executor: `RRMAgentExecutor`
     agent.py       a file for ``--train.agent_func_path``, configured by the variable ``RRM_CONFIG``

@@ -13,11 +13,14 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractAsyncContextManager, nullcontext
+from contextlib import AbstractAsyncContextManager, nullcontext, suppress
 from dataclasses import replace
+from functools import partial
 from typing import IO
 from uuid import uuid4
 
+from rrm_reward._once import Once
+from rrm_reward.arena import Arena
 from rrm_reward.build import build_arena, build_referee
 from rrm_reward.config import LogConfig
 from rrm_reward.errors import ConfigError
@@ -26,12 +29,14 @@ from rrm_reward.integrations.openrlhf._backend import engine_backend
 from rrm_reward.integrations.openrlhf._games import Game, LostGame, ReferenceGame, SiblingGame
 from rrm_reward.integrations.openrlhf._settings import Settings
 from rrm_reward.integrations.openrlhf._shares import Share
-from rrm_reward.integrations.openrlhf._starter import Starter
 from rrm_reward.types import Query
 
 logger = logging.getLogger(__name__)
 
 _REPORT_SECONDS = 60.0
+PAUSE_SECONDS = 10.0
+"""From a start that failed to the next one: a judge that is away costs a group rewards, and not patience."""
+
 _CHECKED = "openai"
 """The backend of a judge that was there when the engine started; others are loaded when the first group is judged."""
 
@@ -56,10 +61,10 @@ class Rewarder:
         # the referee asks the same replicas, or the same model in process, which nobody has room for twice
         self._backend = engine_backend(settings.rrm.judge)
         self._arena = build_arena(settings.rrm, self._backend)
-        self._starter = Starter(self._arena.start, self._not_started)
+        self._started = Once(partial(self._start, self._arena), pause=PAUSE_SECONDS)
         # started as well, so that prompts fit the judge's context here too
         self._referee = build_referee(settings.rrm, self._backend)
-        self._referee_starter = Starter(self._referee.start, self._not_started)
+        self._referee_started = Once(partial(self._start, self._referee), pause=PAUSE_SECONDS)
         self._log = _open_log(settings.openrlhf.log)
         self._reported = (time.monotonic(), 0.0)
         self.counts: Counter[str] = Counter()
@@ -74,9 +79,11 @@ class Rewarder:
             reference: compare with this answer instead of with each other.
         """
         try:
-            for starter in [self._starter] if reference is None else [self._starter, self._referee_starter]:
+            for started in [self._started] if reference is None else [self._started, self._referee_started]:
                 if self.wrong is None:
-                    await starter.attempt()
+                    with suppress(Exception):
+                        # `_start` tells of it; the group goes on without a judge
+                        await started()
             if self.wrong is not None:
                 return LostGame()
             if reference is not None:
@@ -141,21 +148,31 @@ class Rewarder:
 
     async def aclose(self) -> None:
         """Every open group gets what is known; the judge and the log are let go, whatever became of its start."""
-        await self._starter.aclose()
-        await self._referee_starter.aclose()
+        await self._started.aclose()
+        await self._referee_started.aclose()
         await self._arena.aclose()
         await self._referee.aclose()
         if self._log is not None:
             self._log.close()
 
-    def _not_started(self, error: BaseException) -> None:
-        if isinstance(error, ConfigError) and self._settings.rrm.judge.backend != _CHECKED:
-            self.wrong = error
-        else:
-            # go on, and comparisons are missing until it is there
-            self.complain(
-                "unstarted", "the judge cannot be started; the run goes on, and it is tried again", error
-            )
+    async def _start(self, arena: Arena) -> None:
+        try:
+            await arena.start()
+        except ConfigError as error:
+            if self._settings.rrm.judge.backend != _CHECKED:
+                self.wrong = error
+            else:
+                self._unstarted(error)
+            raise
+        except BaseException as error:
+            self._unstarted(error)
+            raise
+
+    def _unstarted(self, error: BaseException) -> None:
+        # comparisons are missing until it is there
+        self.complain(
+            "unstarted", "the judge cannot be started; the run goes on, and it is tried again", error
+        )
 
     def _report(self) -> None:
         """A line of counters now and then; Ray shows what an actor prints."""

@@ -12,7 +12,6 @@
     _crew.py         all replicas as one: awake while anyone is inside, one outage at a time
     _shared.py       one group for many processes of a job
     _request.py      one request, and the replicas that it is tried on
-    _once.py         a start that many wait for
     _switch.py       on while anyone of a process is inside
     _routing.py      which replica gets a call: a state machine without Ray
     _keeper.py       keeps one replica alive, through launch, sleep and loss: a state machine without Ray

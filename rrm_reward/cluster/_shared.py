@@ -22,9 +22,9 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 from uuid import uuid4
 
+from rrm_reward._once import Once
 from rrm_reward.cluster._group import PATIENCE, JudgeGroup
 from rrm_reward.cluster._life import said
-from rrm_reward.cluster._once import Once
 from rrm_reward.cluster._switch import Switch
 from rrm_reward.config import JudgeConfig
 from rrm_reward.errors import ConfigError

@@ -21,6 +21,9 @@ from rrm_reward.redaction import HIDDEN, redacted
 
 logger = logging.getLogger(__name__)
 
+_CHECK_SECONDS = 60.0
+"""At the start a judge may be slow to say what it serves: the machine is busy with loading, and so is the caller's."""
+
 _PROBE_SECONDS = 10.0
 _PROBE_TICK = 0.5
 _DESCRIBED = b"Content-Type: application/json\r\nContent-Length: "
@@ -104,7 +107,9 @@ class Fleet:
         self._closed = False
         loop = self.open()
         replicas = self._router.replicas
-        found = await asyncio.gather(*(self._outcome(self._models(replica)) for replica in replicas))
+        found = await asyncio.gather(
+            *(self._outcome(self._models(replica, _CHECK_SECONDS)) for replica in replicas)
+        )
         down = [(r, models) for r, models in zip(replicas, found, strict=True) if isinstance(models, Failed)]
         for replica, failed in down:
             if failed.fault is Fault.MISPLACED:
@@ -231,15 +236,15 @@ class Fleet:
 
     async def _probe(self, replica: Replica) -> None:
         try:
-            alive = self._model in await self._models(replica)
+            alive = self._model in await self._models(replica, _PROBE_SECONDS)
         except Failed:
             alive = False
         if self._router.probed(replica, self.open().time(), alive=alive):
             self._came_back(replica)
 
-    async def _models(self, replica: Replica) -> dict[str, int | None]:
+    async def _models(self, replica: Replica, seconds: float) -> dict[str, int | None]:
         request = self._endpoints[replica].request("GET", "/models")
-        payload = await self._exchange(replica, request, min(self._timeout, _PROBE_SECONDS))
+        payload = await self._exchange(replica, request, min(self._timeout, seconds))
         try:
             return decode_models(payload)
         except ValueError as error:

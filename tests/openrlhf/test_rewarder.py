@@ -13,9 +13,8 @@ import pytest
 from rrm_reward.cluster._life import Lost
 from rrm_reward.errors import ConfigError
 from rrm_reward.integrations.openrlhf import _rewarder
-from rrm_reward.integrations.openrlhf._rewarder import Rewarder
+from rrm_reward.integrations.openrlhf._rewarder import PAUSE_SECONDS, Rewarder
 from rrm_reward.integrations.openrlhf._settings import read_settings
-from rrm_reward.integrations.openrlhf._starter import PAUSE_SECONDS
 from rrm_reward.judge import BackendError, Completion, Message, Sampling
 from tests.support.clock import run
 

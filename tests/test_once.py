@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from rrm_reward.cluster._once import Once
+from rrm_reward._once import Once
 from tests.support.clock import run
 
 PAUSE = 100.0
@@ -66,5 +66,47 @@ def test_failure_is_told_at_once_for_a_while_and_then_it_is_tried_again_by_one()
         await asyncio.sleep(1.0)
         work.fails = False
         assert await asyncio.gather(*(work.once() for _ in range(5))) == [2] * 5
+
+    run(main())
+
+
+def test_run_that_is_cancelled_from_inside_is_a_failure_like_any_other() -> None:
+    async def main() -> None:
+        async def run_it() -> None:
+            raise asyncio.CancelledError
+
+        once = Once(run_it, pause=PAUSE)
+        with pytest.raises(RuntimeError, match="given up"):
+            await once()
+
+    run(main())
+
+
+def test_closing_gives_a_run_up_tells_who_waits_for_it_and_begins_no_other() -> None:
+    async def main() -> None:
+        work = Work()
+        waiting = asyncio.create_task(work.once())
+        await asyncio.sleep(5.0)
+        await work.once.aclose()
+        with pytest.raises(RuntimeError, match="given up"):
+            await waiting
+        await asyncio.sleep(PAUSE)
+        with pytest.raises(RuntimeError, match="given up"):
+            await work.once()
+        assert work.runs == 1
+
+    run(main())
+
+
+def test_closing_what_never_ran_or_has_ended_changes_nothing() -> None:
+    async def main() -> None:
+        work = Work()
+        assert await work.once() == 1
+        await work.once.aclose()
+        assert await work.once() == 1
+        fresh = Work()
+        await fresh.once.aclose()
+        with pytest.raises(RuntimeError, match="given up"):
+            await fresh.once()
 
     run(main())
