@@ -140,6 +140,18 @@ def test_a_missing_outcome_is_as_good_as_none(named: tuple[str, Rating], data: s
     same(rate(rating, n, outcomes), rate(rating, n, [o for o in outcomes if o.p is not None]))
 
 
+@given(ratings(), st.integers(1, 3), st.data())
+@moderate
+def test_members_who_met_nobody_change_nothing_for_the_others(
+    named: tuple[str, Rating], more: int, data: st.DataObject
+) -> None:
+    name, rating = named
+    n, outcomes = data.draw(records(name))
+    alone, among = rate(rating, n, outcomes), rate(rating, n + more, outcomes)
+    same(alone, Ratings(among.value[:n], among.stderr[:n]))
+    assert np.isnan(among.value[n:]).all()
+
+
 @given(ratings(), st.data())
 @moderate
 def test_losing_a_verdict_never_looks_like_a_loss(named: tuple[str, Rating], data: st.DataObject) -> None:
