@@ -131,7 +131,7 @@ def main(argv: Sequence[str] | None = None) -> None:
                 "rrm": CHECKPOINTS / "rrm",
             }
             results = measure_all(models, arguments.limit or 150, DRAWN, KS, CAPS, arguments.seed, say)
-        file.write_text(json.dumps(results, indent=1) + "\n")
+        file.write_text(page.as_json(results))
     results = json.loads(file.read_text())
     page.draw_curves(results, arguments.out / "scaling.png")
     (arguments.out / "scaling.md").write_text(page.write_page(results, REMARKS.read_text()))

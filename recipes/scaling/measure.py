@@ -42,6 +42,8 @@ class Point:
         tokens: mean completion tokens of a vote.
         no_verdict: share of votes that neither hold a verdict nor could be forced to one.
         forced: share of votes whose verdict was forced.
+        by_pair: the accuracy on each pair, in their order, of which `accuracy` is the mean; `paired` takes those of two
+            points.
     """
 
     x: int | None
@@ -50,6 +52,7 @@ class Point:
     tokens: float
     no_verdict: float
     forced: float
+    by_pair: list[float]
 
 
 PairVotes = tuple[list[Vote], list[Vote]]
@@ -125,7 +128,22 @@ def _point(x: int | None, accuracies: Sequence[float], drawn: Sequence[PairVotes
         statistics.fmean(vote.completion_tokens for vote in votes),
         len(silent) / len(votes),
         sum(vote.soft is not None for vote in votes) / len(votes),
+        [round(accuracy, 4) for accuracy in accuracies],
     )
+
+
+def paired(one: Sequence[float], other: Sequence[float]) -> tuple[float, float]:
+    """Mean of one less the other over pairs that both were measured on, and its standard error.
+
+    Args:
+        one: accuracies by pair.
+        other: of the same pairs, in the same order.
+
+    Raises:
+        ValueError: they are not of as many pairs.
+    """
+    differences = [a - b for a, b in zip(one, other, strict=True)]
+    return statistics.fmean(differences), statistics.stdev(differences) / len(differences) ** 0.5
 
 
 def _electorates(votes: Sequence[Vote], k: int) -> list[list[float]]:

@@ -9,7 +9,6 @@ output folder: ``scaling.json``, ``scaling.png``, ``scaling.md``.
 from __future__ import annotations
 
 import argparse
-import json
 import random
 import sys
 from collections.abc import Sequence
@@ -94,7 +93,7 @@ def main(arguments: argparse.Namespace, ks: Sequence[int]) -> None:
     results = measure_own(arguments, arguments.votes or ks, [*arguments.caps, None])
     out: Path = arguments.out
     out.mkdir(parents=True, exist_ok=True)
-    (out / "scaling.json").write_text(json.dumps(results, indent=1) + "\n")
+    (out / "scaling.json").write_text(page.as_json(results))
     page.draw_curves(results, out / "scaling.png")
     text = page.write_own_page(results)
     (out / "scaling.md").write_text(text)

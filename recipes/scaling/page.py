@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import itertools
+import json
+import re
 from pathlib import Path
 from typing import Any
+
+from recipes.scaling.measure import paired
 
 NAMES = {
     "base": "base (SFT only)",
@@ -16,6 +20,12 @@ NAMES = {
 def name_of(judge: str) -> str:
     """How a judge is called in figure and page."""
     return NAMES.get(judge, judge)
+
+
+def as_json(results: dict[str, Any]) -> str:
+    """The results for their file, a list of numbers on one line."""
+    text = json.dumps(results, indent=1)
+    return re.sub(r"\[[\s\d.,e-]+\]", lambda found: " ".join(found[0].split()), text) + "\n"
 
 
 def draw_curves(results: dict[str, Any], file: Path) -> None:
@@ -89,14 +99,35 @@ def _table(judges: dict[str, Any], key: str, head: str) -> str:
     return "\n".join(rows)
 
 
+def _difference(one: dict[str, Any], other: dict[str, Any]) -> str:
+    mean, error = paired(one["by_pair"], other["by_pair"])
+    return f"{100 * mean:+.1f} ± {100 * error:.1f}"
+
+
+def _differences(judges: dict[str, Any], key: str, head: str, column: int) -> str:
+    """Every judge less the first one, and every column less that one, pair by pair."""
+    (base, first), *others = judges.items()
+    xs = ["no cap" if point["x"] is None else str(point["x"]) for point in first[key]]
+    rows = [f"| {head} | " + " | ".join(xs) + " |", "|---" * (len(xs) + 1) + "|"]
+    for name, judge in others:
+        cells = map(_difference, judge[key], first[key])
+        rows.append(f"| {name_of(name)}, less {name_of(base)} | " + " | ".join(cells) + " |")
+    for name, judge in judges.items():
+        points = judge[key]
+        cells = ("" if point is points[column] else _difference(point, points[column]) for point in points)
+        rows.append(f"| {name_of(name)}, less its own {xs[column]} | " + " | ".join(cells) + " |")
+    return "\n".join(rows)
+
+
 def dips(points: list[dict[str, Any]]) -> list[str]:
-    """Where a curve falls by more than two standard errors of the difference from one point to the next."""
+    """Where a curve falls by more than two standard errors of the paired difference from one point to the next."""
     found = []
     for before, after in itertools.pairwise(points):
-        error = (before["stderr"] ** 2 + after["stderr"] ** 2) ** 0.5
-        if before["accuracy"] - after["accuracy"] > 2 * error:
+        fall, error = paired(before["by_pair"], after["by_pair"])
+        if fall > 2 * error:
             x = "no cap" if after["x"] is None else after["x"]
-            found.append(f"from {before['x']} to {x}: {_percent(before)} to {_percent(after)}")
+            change = f"{_percent(before)} to {_percent(after)}, {_difference(after, before)}"
+            found.append(f"from {before['x']} to {x}: {change}")
     return found
 
 
@@ -152,9 +183,16 @@ Majority of k votes in one order (`judge.votes=k judge.aggregate=majority`):
 
 {_table(judges, "votes", "votes")}
 
+All cells are of the same pairs, so differences are taken pair by pair: here and below, points of accuracy ± one
+standard error of their mean. Two cells above may overlap and still differ.
+
+{_differences(judges, "votes", "votes", 0)}
+
 Half of the votes in each order (`judge.order=both`), at the number of calls that this takes:
 
 {_table(judges, "both_orders", "calls")}
+
+{_differences(judges, "both_orders", "calls", 0)}
 
 ## Thinking tokens
 
@@ -164,6 +202,8 @@ is what counts here. "No cap" is none: no forcing, and room for {results["longes
 
 {_table(judges, "caps", "cap")}
 
+{_differences(judges, "caps", "cap", -1)}
+
 What the caps did (mean tokens of a vote / verdicts forced / no verdict even so):
 
 {_caps(judges)}
@@ -172,7 +212,7 @@ What the caps did (mean tokens of a vote / verdicts forced / no verdict even so)
 
 {remarks.strip()}
 
-Dips, found by a rule (a fall by more than two standard errors of the difference):
+Dips, found by a rule (a fall by more than two standard errors of the paired difference):
 
 {_surprises(judges)}
 
@@ -196,20 +236,28 @@ Majority of k votes in one order:
 
 {_table(judges, "votes", "votes")}
 
+Differences, pair by pair, in points of accuracy ± one standard error of their mean:
+
+{_differences(judges, "votes", "votes", 0)}
+
 Half of the votes in each order, at the number of calls that this takes:
 
 {_table(judges, "both_orders", "calls")}
+
+{_differences(judges, "both_orders", "calls", 0)}
 
 One vote, whose verdict is forced when it has taken so many tokens
 ("no cap": nothing forced, {results["longest"]} at most):
 
 {_table(judges, "caps", "cap")}
 
+{_differences(judges, "caps", "cap", -1)}
+
 What the caps did (mean tokens of a vote / verdicts forced / no verdict even so):
 
 {_caps(judges)}
 
-Falls by more than two standard errors of the difference:
+Falls by more than two standard errors of the paired difference:
 
 {_surprises(judges)}
 """

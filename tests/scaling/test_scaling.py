@@ -78,12 +78,41 @@ def test_a_cap_forces_the_verdict_of_a_judge_that_has_hardly_begun(caps):
 
 
 def test_dips_are_found_by_a_rule():
-    def point(x, accuracy):
-        return {"x": x, "accuracy": accuracy, "stderr": 0.01}
+    def point(x, *by_pair):
+        return {"x": x, "accuracy": sum(by_pair) / 3, "stderr": 0.3, "by_pair": list(by_pair)}
 
-    assert page.dips([point(1, 0.5), point(2, 0.51), point(4, 0.40), point(None, 0.39)]) == [
-        "from 2 to 4: 51.0 ± 1.0 to 40.0 ± 1.0"
+    points = [
+        point(1, 0.2, 0.5, 0.9),
+        point(2, 0.3, 0.4, 0.9),  # no better and no worse
+        point(4, 0.2, 0.36, 0.8),  # worse on every pair, though the points' own errors are large
+        point(None, 0.1, 0.38, 0.7),  # no more than chance does
     ]
+    assert page.dips(points) == ["from 2 to 4: 53.3 ± 30.0 to 45.3 ± 30.0, -8.0 ± 2.0"]
+
+
+def test_a_page_tells_every_judge_from_the_first_and_every_point_from_one():
+    def curve(*columns):
+        return [{"x": x, "by_pair": by_pair} for x, by_pair in columns]
+
+    judges = {
+        "base": {"caps": curve((1, [0.5, 0.5]), (None, [0.5, 0.7]))},
+        "rrm": {"caps": curve((1, [0.6, 0.8]), (None, [1.0, 1.0]))},
+    }
+    assert page._differences(judges, "caps", "cap", -1).splitlines()[2:] == [
+        "| RRM, less base (SFT only) | +20.0 ± 10.0 | +40.0 ± 10.0 |",
+        "| base (SFT only), less its own no cap | -10.0 ± 10.0 |  |",
+        "| RRM, less its own no cap | -30.0 ± 10.0 |  |",
+    ]
+
+
+def test_differences_are_pair_by_pair():
+    one, other = [0.9, 0.5, 0.1], [0.8, 0.4, 0.0]
+    mean, error = measure.paired(one, other)
+    assert (round(mean, 12), round(error, 12)) == (0.1, 0.0), "pairs that differ much, and alike"
+    mean, error = measure.paired([1.0, 0.0, 0.5], [0.0, 0.0, 0.5])
+    assert (mean, error) == pytest.approx((1 / 3, 1 / 3))
+    with pytest.raises(ValueError, match="shorter"):
+        measure.paired(one, other[:2])
 
 
 def test_the_page_is_written_from_the_committed_figures():
@@ -133,3 +162,10 @@ def test_pairs_without_labels_are_refused_by_name(tmp_path, own_pairs):
     (tmp_path / "val_preferences.parquet").unlink()
     with pytest.raises(SystemExit, match="no column chosen"):
         read_pairs(own_pairs)
+
+
+def test_the_file_of_results_holds_a_list_of_numbers_on_one_line():
+    results = {"judges": {"a": {"votes": [{"x": None, "by_pair": [0.5, 1.0, 1e-05]}]}}, "none": []}
+    text = page.as_json(results)
+    assert json.loads(text) == results
+    assert '"by_pair": [ 0.5, 1.0, 1e-05 ]' in text
