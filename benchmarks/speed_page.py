@@ -38,8 +38,9 @@ sent, and does nothing else.
 128 groups of 16 by knockout against a judge with 256 slots and long-tailed answers (lognormal, sigma 1). The ratio
 is to the larger of two: the work over the slots, and the longest chain of comparisons that wait for each other's
 winners, both from what each run's comparisons took. Nobody can keep that bound who does not know beforehand which
-answers will be slow: a chain that turns out to be the longest may have queued at its beginning. Limit of the mean:
-{limit}.
+answers will be slow: a chain that turns out to be the longest may have queued at its beginning. `mean_floor` is what is
+left of the ratio to whoever does not know it and serves the longest chains first: the longest chain, after the mean
+wait of the first matches. Limit of the mean ratio: {limit}.
 
 The judge always gets the match with the longest chain of matches behind it; of equals, one of a group whose members
 are all here; then that of the group opened first (`rrm_reward/_queue.py`).

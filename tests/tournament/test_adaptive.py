@@ -221,6 +221,27 @@ def test_by_default_a_clear_group_stops_only_where_somebody_else_could_use_its_c
     assert played(settled=0.3) < 40
 
 
+@pytest.mark.parametrize(
+    ("budget", "expected"), [(20, 0.2), (28, 0.2), (42, 0.9 * 8 / 42), (52, 0.9 * 8 / 52)]
+)
+def test_the_larger_the_budget_the_less_must_be_in_doubt_before_the_rest_is_left(
+    budget: int, expected: float
+) -> None:
+    """By default the least of 0.2 and 0.9 n / budget, as the change that n/2 matches bring falls with the budget."""
+
+    def calls(seed: int, **more: float) -> int:
+        strength = np.random.default_rng(seed).normal(0, 4, 8)
+        tournament = adaptive(8, budget, seed=seed, circumstances=Circumstances(purse=Purse()), **more)
+        return len(play_all(tournament, strength, random.Random(seed)).outcomes)
+
+    by_default = [calls(seed) for seed in range(12)]
+    assert by_default == [calls(seed, settled=expected) for seed in range(12)]
+    other = max(0.2, 0.9 * 8 / budget)
+    assert sum(calls(seed, settled=other) for seed in range(12)) < sum(by_default), (
+        "the other would stop sooner"
+    )
+
+
 @given(st.integers(2, 9), st.integers(0, 60), st.integers(1, 4), st.booleans())
 @moderate
 def test_rounds_are_as_wide_as_the_judge_has_room_but_never_wider_than_the_group(
