@@ -13,7 +13,7 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractAsyncContextManager, nullcontext, suppress
+from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import replace
 from functools import partial
 from typing import IO
@@ -69,6 +69,7 @@ class Rewarder:
         self._reported = (time.monotonic(), 0.0)
         self.counts: Counter[str] = Counter()
         self.wrong: ConfigError | None = None
+        self._ran = False
 
     async def open(self, query: Query, size: int, reference: str | None = None) -> Game:
         """A group of `size` rollouts that answer `query`.
@@ -80,10 +81,13 @@ class Rewarder:
         """
         try:
             for started in [self._started] if reference is None else [self._started, self._referee_started]:
-                if self.wrong is None:
-                    with suppress(Exception):
-                        # `_start` tells of it; the group goes on without a judge
-                        await started()
+                if self.wrong is not None:
+                    return LostGame()
+                try:
+                    await started()
+                except Exception:
+                    # `_start` tells of it; the group goes on without a judge
+                    break
             if self.wrong is not None:
                 return LostGame()
             if reference is not None:
@@ -159,7 +163,7 @@ class Rewarder:
         try:
             await arena.start()
         except ConfigError as error:
-            if self._settings.rrm.judge.backend != _CHECKED:
+            if self._settings.rrm.judge.backend != _CHECKED and not self._ran:
                 self.wrong = error
             else:
                 self._unstarted(error)
@@ -167,6 +171,7 @@ class Rewarder:
         except BaseException as error:
             self._unstarted(error)
             raise
+        self._ran = True
 
     def _unstarted(self, error: BaseException) -> None:
         # comparisons are missing until it is there

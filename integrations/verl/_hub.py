@@ -56,6 +56,7 @@ class Hub:
     def __init__(self, config: RRMConfig, log: str | None = None) -> None:
         self._config = config
         self._starting = asyncio.Lock()
+        self._referee_starting = asyncio.Lock()
         self._arena: Arena | None = None
         self._referee: Arena | None = None
         self._assembler: Assembler | None = None
@@ -136,6 +137,7 @@ class Hub:
             self._assembler.close()
         if self._late is not None:
             self._late.cancel()
+            await asyncio.wait([self._late])
         for arena in filter(None, (self._arena, self._referee)):
             await arena.aclose()
         if self._log is not None:
@@ -195,12 +197,12 @@ class Hub:
     async def _referee_now(self) -> Arena:
         """Compares with references; started once, so that prompts fit the judge's context here as well."""
         await self._assembler_now()
-        async with self._starting:
+        async with self._referee_starting:
             if self._referee is None:
                 referee = build_referee(self._config, self._backend)
                 try:
                     await referee.start()
-                except ConfigError as error:
+                except Exception as error:
                     logger.error("the judge cannot be checked for validation, which goes on: %s", error)
                 self._referee = referee
             return self._referee
@@ -215,17 +217,22 @@ class Hub:
 
     async def _assembler_now(self) -> Assembler:
         """The assembler, come what may: a hub that restarts while the judge is away goes on without its checks."""
-        try:
-            return await self._started()
-        except Exception as error:
-            logger.error("the restarted hub cannot check its judge, and goes on: %s", error)
+        if self._assembler is not None:
+            return self._assembler
         async with self._starting:
+            # one of those who wait tries it, for all
             if self._assembler is None:
                 self._arena = self._build_arena()
+                try:
+                    await self._arena.start()
+                except Exception as error:
+                    logger.error("the restarted hub cannot check its judge, and goes on: %s", error)
+                    # made anew, for a start that failed has closed the last one
+                    self._arena = self._build_arena()
+                    if self._config.judge.backend == "ray":
+                        # a server comes back by itself; replicas have to be started
+                        self._late = asyncio.create_task(self._start_late(self._arena))
                 self._assembler = build_assembler(self._config, self._arena)
-                if self._config.judge.backend == "ray":
-                    # a server comes back by itself; replicas have to be started
-                    self._late = asyncio.create_task(self._start_late(self._arena))
             return self._assembler
 
     async def _start_late(self, arena: Arena) -> None:
@@ -238,7 +245,6 @@ class Hub:
 
     def _build_arena(self) -> Arena:
         """The arena; its backend is the referee's, too, for nobody has GPUs for two of them."""
-        # made anew each time: a start that failed has closed the last one
         judge = self._config.judge
         self._backend = make_backend(judge) if judge.kind == "rrm" else None
         return build_arena(self._config, self._backend)

@@ -10,7 +10,7 @@
 
     _group.py        JudgeGroup: calls that outlive their replica
     _crew.py         all replicas as one: awake while anyone is inside, one outage at a time
-    _shared.py       one group for many processes of a job
+    _shared.py       one group for many processes of a job, which `_host.py` holds
     _request.py      one request, and the replicas that it is tried on
     _switch.py       on while anyone of a process is inside
     _routing.py      which replica gets a call: a state machine without Ray

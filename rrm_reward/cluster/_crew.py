@@ -68,8 +68,17 @@ class Crew:
         }
 
     async def launch(self) -> list[Started | BaseException]:
-        """Wait for everybody's first launch, and return how it went."""
-        return await asyncio.gather(*(k.first for k in self.keepers.values()), return_exceptions=True)
+        """How everybody's first launch went: waits for all, but once one works only `hang_timeout` for the others.
+
+        Those that are not known by then have a `TimeoutError`, and join when they are loaded.
+        """
+        firsts = [keeper.first for keeper in self.keepers.values()]
+        await self._until(lambda: self.roster.available or all(first.done() for first in firsts))
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self._config.hang_timeout):
+                await asyncio.wait(firsts)
+        late = TimeoutError("it is still loading")
+        return [late if not first.done() else first.exception() or first.result() for first in firsts]
 
     async def begin(self) -> None:
         """From now on users are counted and outages are told of; a judge that sleeps between uses goes to sleep."""

@@ -82,6 +82,7 @@ class JudgeGroup:
         self._writers: dict[int, Member] = {}
         self._context_tokens = spec.context_tokens
         self._owns_ray = False
+        self._starting = asyncio.Lock()
         self.counts: Counter[str] = Counter()
 
     @classmethod
@@ -112,24 +113,35 @@ class JudgeGroup:
 
     async def start(self) -> None:
         """See `Backend.start`: places every replica and waits for its first launch. One that works is enough."""
-        if self._crew:
-            return
+        async with self._starting:
+            if self._crew:
+                return
+            try:
+                await self._start()
+            except BaseException:
+                # also one who is cancelled leaves no replica and no GPU behind
+                await self.aclose()
+                raise
+
+    async def _start(self) -> None:
+        await self._join()
+        self._places = await find_places(self._config, self._groups)
+        launches = [partial(Actor, place, self._config.engine, self._spec) for place in self._places.places]
+        self._crew = crew = Crew(launches, self._config, patience=self.patience, counts=self.counts)
+        self._check_first(await crew.launch())
+        await crew.begin()
+        if self._config.sleep and not crew.asleep:
+            fix = "no replica sleeps when it is told to; set it to 0 and give the judge its own GPUs"
+            raise ConfigError("judge.cluster.sleep", self._config.sleep, fix)
+
+    async def _join(self) -> None:
+        joining = asyncio.ensure_future(asyncio.to_thread(join_ray, self._config.address, self._spec.gpus))
         try:
-            self._owns_ray = await asyncio.to_thread(join_ray, self._config.address, self._spec.gpus)
-            self._places = await find_places(self._config, self._groups)
-            launches = [
-                partial(Actor, place, self._config.engine, self._spec) for place in self._places.places
-            ]
-            self._crew = crew = Crew(launches, self._config, patience=self.patience, counts=self.counts)
-            self._check_first(await crew.launch())
-            await crew.begin()
-            if self._config.sleep and not crew.asleep:
-                fix = "no replica sleeps when it is told to; set it to 0 and give the judge its own GPUs"
-                raise ConfigError("judge.cluster.sleep", self._config.sleep, fix)
-        except BaseException:
-            # also one who is cancelled leaves no replica and no GPU behind
-            await self.aclose()
-            raise
+            await asyncio.shield(joining)
+        finally:
+            # a thread goes on when its waiter is cancelled, and then this process is in Ray all the same
+            await asyncio.wait([joining])
+            self._owns_ray = joining.exception() is None and joining.result()
 
     def _check_first(self, first: Sequence[Any]) -> None:
         errors = [error for error in first if isinstance(error, BaseException)]
@@ -147,11 +159,13 @@ class JudgeGroup:
     async def aclose(self) -> None:
         """See `Backend.aclose`. Calls in flight fail."""
         crew, self._crew = self._crew, None
-        if crew:
-            await crew.aclose()
         places, self._places = self._places, Places(())
         owns_ray, self._owns_ray = self._owns_ray, False
-        await asyncio.to_thread(leave_ray, places, owns_ray)
+        try:
+            if crew:
+                await crew.aclose()
+        finally:
+            await asyncio.to_thread(leave_ray, places, owns_ray)
 
     async def complete(self, messages: Sequence[Message], n: int, sampling: Sampling) -> list[Completion]:
         """See `Backend.complete`. Votes that came before all retries were spent are returned, fewer than n."""
@@ -188,8 +202,9 @@ class JudgeGroup:
 
     async def prepare(self, endings: Sequence[str]) -> None:
         """See `ContinuingBackend.prepare`; asks every replica that is there, asleep or awake."""
-        for keeper in self._crew.keepers.values() if self._crew else ():
-            if (reason := await keeper.prepare(endings)) is not None:
+        keepers = self._crew.keepers.values() if self._crew else ()
+        for reason in await asyncio.gather(*(keeper.prepare(endings) for keeper in keepers)):
+            if reason is not None:
                 raise ConfigError("judge.force", "truncated", reason)
 
     async def next_token(self, completion: Completion, ending: str) -> Mapping[str, float]:

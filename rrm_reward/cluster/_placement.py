@@ -149,13 +149,13 @@ async def _find_places(config: ClusterConfig, groups: Sequence[Any]) -> Places:
 
 
 def bundles_by_node(groups: Sequence[Any]) -> dict[str, list[tuple[Any, int]]]:
-    """(group, bundle) of placement groups that are ready, by node; in the order of bundles."""
+    """(group, bundle) of placement groups, by node, in the order of bundles; those that have no node are left out."""
     from ray.util import placement_group_table
 
     found: dict[str, list[tuple[Any, int]]] = defaultdict(list)
     for group in groups:
         nodes = placement_group_table(group)["bundles_to_node_id"]
-        for bundle in sorted(nodes, key=int):
+        for bundle in sorted(filter(nodes.get, nodes), key=int):
             found[nodes[bundle]].append((group, int(bundle)))
     return dict(found)
 
@@ -241,8 +241,10 @@ async def _own_places(config: ClusterConfig) -> Places:
     group = take_group(bundle, config.replicas, lambda: _wanted(need, config))
     wanted = group.bundle_count
     try:
-        async with asyncio.timeout(config.start_timeout):
-            await _ready(group)
+        # all bundles of a new group come at once; of one taken over some may have gone with their node, and come back
+        if not bundles_by_node([group]):
+            async with asyncio.timeout(config.start_timeout):
+                await _ready(group)
     except TimeoutError:
         free_group(group)
         fix = f"{_said(need)} each did not become free within {config.start_timeout:g} s: others hold them"

@@ -9,8 +9,8 @@ process is inside `SharedJudge.awake`, and holds no GPU itself. It dies with the
 engine does at the end of the job, and its replicas with it; if it dies alone, Ray starts it again, and it starts
 replicas anew on the GPUs that it had.
 
-Whatever becomes of it, calls wait for an answer as long as one may take, once: then they fail at once, and comparisons
-are missing, until it is heard again.
+Whatever becomes of it, calls come back: while it says nothing they fail, and comparisons are missing; an answer that
+does not come is waited for as long as one may take, and a start once.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import asynccontextmanager
 from typing import Any
 from uuid import uuid4
 
-from rrm_reward._once import Once
-from rrm_reward.cluster._group import PATIENCE, JudgeGroup
+from rrm_reward.cluster._group import PATIENCE
+from rrm_reward.cluster._host import Host, launch_seconds
 from rrm_reward.cluster._life import said
 from rrm_reward.cluster._switch import Switch
 from rrm_reward.config import JudgeConfig
@@ -34,95 +34,14 @@ logger = logging.getLogger(__name__)
 
 _MAX_CONCURRENCY = 100_000
 _FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 30.0
+_DEATHS = 3
+"""Of hosts in a row, after which it is not the process that started them that died, but something wrong with them."""
+
+_SILENT = "the judge's host does not answer"
 
 
-class Host:
-    """The actor's class.
-
-    Args:
-        config: of the judge.
-        placement_groups: existing ones whose GPUs are shared; none: as configured.
-    """
-
-    def __init__(self, config: JudgeConfig, placement_groups: Sequence[Any] = ()) -> None:
-        self._config = config
-        self._groups = placement_groups
-        self._group: JudgeGroup | None = None
-        self._started = Once(self._begin, pause=config.cluster.hang_timeout)
-        self._waited_since: float | None = None
-        self._held: dict[str, AsyncExitStack] = {}
-
-    async def start(self) -> tuple[int | None, tuple[str, object, str] | None]:
-        """Start the replicas, once; the context length, or key, value and fix of what cannot work."""
-        try:
-            return (await self._started()).context_tokens, None
-        except ConfigError as error:
-            return None, (error.key, error.value, error.fix)
-
-    async def complete(self, messages: Sequence[Message], n: int, sampling: Sampling) -> list[Completion]:
-        """See `JudgeGroup.complete`; awake meanwhile, whoever holds it."""
-        group = await self._ready()
-        async with group.awake():
-            return await group.complete(messages, n, sampling)
-
-    async def prepare(self, endings: Sequence[str]) -> tuple[str, object, str] | None:
-        """See `JudgeGroup.prepare`; key, value and fix of what cannot work."""
-        try:
-            await (await self._started()).prepare(endings)
-        except ConfigError as error:
-            return error.key, error.value, error.fix
-        return None
-
-    async def next_token(self, completion: Completion, ending: str) -> Mapping[str, float]:
-        """See `JudgeGroup.next_token`."""
-        group = await self._ready()
-        async with group.awake():
-            return await group.next_token(completion, ending)
-
-    async def hold(self, holder: str) -> None:
-        """Awake until this holder lets go."""
-        group = await self._ready()
-        if holder in self._held:
-            return
-        async with AsyncExitStack() as stack:
-            await stack.enter_async_context(group.awake())
-            # only now, for the holder may have been cancelled; and once, for he may have asked twice
-            if holder not in self._held:
-                self._held[holder] = stack.pop_all()
-
-    async def release(self, holder: str) -> None:
-        """The holder needs it no more; asleep on return, if that was the last."""
-        stack = self._held.pop(holder, None)
-        if stack is not None:
-            await stack.aclose()
-
-    async def snapshot(self) -> dict[str, float]:
-        """See `JudgeGroup.snapshot`; empty before the start."""
-        return {} if self._group is None else self._group.snapshot()
-
-    async def _begin(self) -> JudgeGroup:
-        group = JudgeGroup.from_config(self._config, placement_groups=self._groups)
-        await group.start()
-        self._group = group
-        return group
-
-    async def _ready(self) -> JudgeGroup:
-        """The group, for whoever is in the middle of a run.
-
-        Raises:
-            BackendError: it cannot be started, or not within the time of one launch since somebody first waited.
-        """
-        if self._group is not None:
-            return self._group
-        clock = asyncio.get_running_loop().time
-        if self._waited_since is None:
-            self._waited_since = clock()
-        seconds = self._config.cluster.start_timeout + self._config.cluster.hang_timeout
-        try:
-            async with asyncio.timeout_at(self._waited_since + seconds):
-                return await self._started()
-        except Exception as error:
-            raise BackendError(f"the judge is not started: {said(error)}") from error
+class _Stillborn(BackendError):
+    """Every host dies as it begins."""
 
 
 class SharedJudge:
@@ -139,6 +58,7 @@ class SharedJudge:
         self._handle: Any = None
         self._context_tokens = config.context_tokens
         self._name = uuid4().hex
+        self._waiting: set[asyncio.Task[Any]] = set()
         self._listening: asyncio.Task[None] | None = None
         self._silent = False
         self._switch = Switch(self._hold, self._release, is_on=False)
@@ -154,20 +74,24 @@ class SharedJudge:
         return PATIENCE * self._config.timeout + self._config.cluster.hang_timeout
 
     async def start(self) -> None:
-        """See `Backend.start`: finds the judge, or starts it."""
+        """See `Backend.start`: finds the judge, or starts it.
+
+        Raises:
+            ConfigError: it cannot work; what the host says.
+            BackendError: the host says nothing.
+        """
         try:
-            tokens, wrong = await self._ask("start", seconds=self._launch)
+            tokens, wrong = await self._ask("start", seconds=launch_seconds(self._config))
+        except _Stillborn as error:
+            raise ConfigError("judge.backend", self._config.backend, str(error)) from error
+        except BackendError:
+            raise
         except Exception as error:
-            fix = f"the judge's host cannot be started: {said(error)}"
+            fix = f"the judge's host cannot start it: {said(error)}"
             raise ConfigError("judge.backend", self._config.backend, fix) from error
         if wrong is not None:
             raise ConfigError(*wrong)
         self._context_tokens = self._context_tokens or tokens
-
-    @property
-    def _launch(self) -> float:
-        """Seconds after which a start has failed: it waits for GPUs, and then for the replicas that load there."""
-        return 2 * self._config.cluster.start_timeout + self._config.cluster.hang_timeout
 
     def begin(self) -> None:
         """Have the host load the judge now; what is wrong with it is told by `start`."""
@@ -181,7 +105,9 @@ class SharedJudge:
 
     async def prepare(self, endings: Sequence[str]) -> None:
         """See `ContinuingBackend.prepare`."""
-        if (wrong := await self._ask("prepare", list(endings), seconds=self._launch)) is not None:
+        if (
+            wrong := await self._ask("prepare", list(endings), seconds=launch_seconds(self._config))
+        ) is not None:
             raise ConfigError(*wrong)
 
     async def next_token(self, completion: Completion, ending: str) -> Mapping[str, float]:
@@ -200,6 +126,8 @@ class SharedJudge:
 
     async def aclose(self) -> None:
         """See `Backend.aclose`: the judge goes on for the others."""
+        if self._listening is not None:
+            self._listening.cancel()
 
     def _host(self) -> Any:
         """The actor, started by whoever comes first."""
@@ -223,56 +151,99 @@ class SharedJudge:
         """The host's answer; a host that is lost is asked again, until there is another.
 
         Raises:
-            BackendError: none came in time; or nobody is there since a call before, for which one wait is enough.
+            BackendError: none came in time, nobody is there, or no host lives long enough to answer.
+            Exception: what the host raised.
         """
-        import ray
-        from ray.exceptions import RayActorError
+        from ray.exceptions import ActorDiedError, RayActorError
 
-        if self._silent:
-            raise BackendError("the judge's host does not answer")
-        call, pause, reason = None, _FIRST_PAUSE, "it says nothing"
+        pause, deaths, reason = _FIRST_PAUSE, 0, "it has not ended"
         try:
             async with asyncio.timeout(seconds) as limit:
                 while True:
                     try:
-                        call = getattr(self._host(), method).remote(*arguments)
-                        return await _answer(call)
+                        return await self._answer(method, arguments)
                     except RayActorError as error:
                         reason = said(error)
-                        logger.error("the judge's host is lost, and is asked again: %s", reason)
-                        # it is gone for good with the process that started it: then this one starts another
-                        self._handle = None
+                        deaths += isinstance(error, ActorDiedError)
+                    if deaths == _DEATHS:
+                        raise _Stillborn(f"the judge's host dies whenever it is started: {reason}")
                     await asyncio.sleep(pause)
                     pause = min(2 * pause, _LONGEST_PAUSE)
-        except asyncio.CancelledError:
-            if call is not None:
-                ray.cancel(call)
-            raise
         except TimeoutError as error:
-            if not limit.expired():
+            if limit.expired():
+                raise BackendError(f"{method} had no answer within {seconds:g} s: {reason}") from error
+            raise BackendError(said(error)) from error
+
+    async def _answer(self, method: str, arguments: tuple[Any, ...]) -> Any:
+        """Of one call, while anybody is there. What comes to nothing here is cancelled there."""
+        import ray
+        from ray.exceptions import RayActorError
+
+        if self._silent:
+            raise BackendError(_SILENT)
+        handle = self._host()
+        call = getattr(handle, method).remote(*arguments)
+        answer = asyncio.create_task(_awaited(call))
+        self._waiting.add(answer)
+        if self._listening is None:
+            self._listening = asyncio.create_task(self._listen())
+        try:
+            return await answer
+        except asyncio.CancelledError:
+            ray.cancel(call)
+            task = asyncio.current_task()
+            if task is not None and task.cancelling():
                 raise
-            if call is not None:
-                ray.cancel(call)
-            if self._listening is None:
-                self._listening = asyncio.create_task(self._listen())
-            raise BackendError(f"no answer of the judge's host within {seconds:g} s: {reason}") from error
+            # not this task was cancelled, but its answer, by `_listen`
+            raise BackendError(_SILENT) from None
+        except RayActorError as error:
+            # a host that only cannot be reached would answer later, and be asked twice
+            ray.cancel(call)
+            self._lose(handle, error)
+            raise
+        finally:
+            self._waiting.discard(answer)
+            answer.cancel()
 
     async def _listen(self) -> None:
-        """Whether nobody is there, or the call was only long; if nobody is, until somebody is."""
-        pause = _FIRST_PAUSE
+        """While calls wait: is anybody there? What they ask may take long, but not that.
+
+        A host that is not heard for twice the hang timeout is silent: no call waits for it until it is heard again.
+        """
+        hang = self._config.cluster.hang_timeout
+        clock = asyncio.get_running_loop().time
+        heard, pause = clock(), hang
         try:
-            while True:
-                try:
-                    async with asyncio.timeout(self._config.cluster.hang_timeout):
-                        await _answer(self._host().snapshot.remote())
-                        return
-                except Exception as error:
-                    self._silent, self._handle = True, None
-                    logger.error("the judge's host is silent, and comparisons are missing: %s", said(error))
+            while self._waiting or self._silent:
                 await asyncio.sleep(pause)
-                pause = min(2 * pause, _LONGEST_PAUSE)
+                handle = None
+                try:
+                    async with asyncio.timeout(hang):
+                        handle = self._host()
+                        await _awaited(handle.snapshot.remote())
+                except Exception as error:
+                    self._lose(handle, error)
+                    pause = min(hang, _LONGEST_PAUSE)
+                    if not self._silent and clock() - heard >= 2 * hang:
+                        self._silent = True
+                        logger.error("%s: comparisons are missing until it does", _SILENT)
+                        for answer in list(self._waiting):
+                            answer.cancel()
+                else:
+                    heard, pause = clock(), hang
+                    if self._silent:
+                        self._silent = False
+                        logger.error("the judge's host answers again")
+                        # it may not have heard who holds it, or does no more
+                        await self._switch.repeat()
         finally:
-            self._silent, self._listening = False, None
+            self._listening = None
+
+    def _lose(self, handle: Any, error: Exception) -> None:
+        """The next call looks the host up, and starts another if it is gone with the process that started it."""
+        if handle is self._handle:
+            self._handle = None
+            logger.error("the judge's host is lost, and is asked again: %s", said(error))
 
     async def _hold(self) -> None:
         await self._tell("hold")
@@ -283,11 +254,11 @@ class SharedJudge:
     async def _tell(self, method: str) -> None:
         """Whatever goes wrong here, calls wake the judge for themselves."""
         try:
-            await self._ask(method, self._name, seconds=self._launch)
+            await self._ask(method, self._name, seconds=launch_seconds(self._config))
         except Exception as error:
             logger.error("the judge does not hear %s: %s", method, said(error))
 
 
-async def _answer(call: Any) -> Any:
+async def _awaited(call: Any) -> Any:
     """A coroutine, which asyncio can wait for and cancel, from Ray's reference."""
     return await call

@@ -52,6 +52,11 @@ class Switch:
         task.add_done_callback(self._running.discard)
         await asyncio.shield(task)
 
+    async def repeat(self) -> None:
+        """Do again what was done last, for it may have come to nothing."""
+        async with self._one_at_a_time:
+            await (self._turn_on() if self._is_on else self._turn_off())
+
     async def _settle(self) -> None:
         async with self._one_at_a_time:
             if self._is_on != bool(self._users):

@@ -94,6 +94,7 @@ class OpenAIBackend:
         self._sleep = sleep
         self._one_choice = False
         self._started = False
+        self._starting = asyncio.Lock()
 
     @property
     def context_tokens(self) -> int | None:
@@ -110,15 +111,16 @@ class OpenAIBackend:
 
         A start that failed may be tried again; until one succeeds, every request fails at once.
         """
-        if self._started:
-            return
-        try:
-            told = await self._fleet.check()
-        except BaseException:
-            await self._fleet.aclose()
-            raise
-        self._context_tokens = self._context_tokens or told
-        self._started = True
+        async with self._starting:
+            if self._started:
+                return
+            try:
+                told = await self._fleet.check()
+            except BaseException:
+                await self._fleet.aclose()
+                raise
+            self._context_tokens = self._context_tokens or told
+            self._started = True
 
     async def aclose(self) -> None:
         """See `Backend.aclose`. Requests in flight fail, and others until the next `start`."""

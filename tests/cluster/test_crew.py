@@ -70,6 +70,45 @@ def test_the_first_to_enter_wakes_it_and_the_last_to_leave_puts_it_to_sleep():
     run(main())
 
 
+def test_replica_that_does_not_load_holds_up_the_start_only_for_the_hang_timeout_and_joins_later():
+    async def main():
+        world = World()
+        config = ClusterConfig(start_timeout=1000.0, hang_timeout=HANG)
+
+        def launch():
+            life = world.launch()
+            if len(world.lives) == 1:
+                life.world = World()
+                life.world.seconds["start"] = 500.0
+            return life
+
+        crew = Crew([launch] * 3, config, patience=PATIENCE, counts=Counter())
+        first = await crew.launch()
+        assert now() == 30.0 + HANG
+        assert [isinstance(started, TimeoutError) for started in first] == [True, False, False]
+        await crew.begin()
+        assert [member.present for member in crew.roster.members] == [False, True, True]
+        await asyncio.sleep(500.0)
+        assert all(member.present for member in crew.roster.members)
+        await crew.aclose()
+
+    run(main())
+
+
+def test_start_waits_for_everybody_while_nobody_works():
+    async def main():
+        world = World()
+        world.faults["start"] = "hang"
+        config = ClusterConfig(start_timeout=START, hang_timeout=HANG)
+        crew = Crew([world.launch] * 2, config, patience=PATIENCE, counts=Counter())
+        first = await crew.launch()
+        assert now() == START
+        assert [str(error) for error in first] == [f"it did not load within {START:g} s"] * 2
+        await crew.aclose()
+
+    run(main())
+
+
 def test_without_sleep_nothing_sleeps_or_waits():
     async def main():
         world = World()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 
 import pytest
 
@@ -65,3 +66,34 @@ async def test_start_that_fails_by_surprise_leaves_no_gpu_taken(world, monkeypat
     with pytest.raises(RuntimeError, match="surprise"):
         await make_group().start()
     assert world.freed == ["GPUs"]
+
+
+async def test_two_who_start_it_at_once_start_it_once(world):
+    world.seconds["start"] = 0.0
+    group = make_group()
+    await asyncio.gather(group.start(), group.start())
+    assert len(world.lives) == 3
+    await group.aclose()
+    assert world.freed == ["GPUs"]
+
+
+async def test_ray_that_was_joined_when_the_start_was_cancelled_already_is_left_all_the_same(
+    world, monkeypatch
+):
+    joining, may_join, left = threading.Event(), threading.Event(), []
+
+    def join(address, gpus):
+        joining.set()
+        may_join.wait(60.0)
+        return True
+
+    monkeypatch.setattr(_group, "join_ray", join)
+    monkeypatch.setattr(_group, "leave_ray", lambda places, owns_ray: left.append(owns_ray))
+    starting = asyncio.create_task(make_group().start())
+    await asyncio.to_thread(joining.wait, 60.0)
+    starting.cancel()
+    await asyncio.sleep(0)
+    may_join.set()
+    await asyncio.wait([starting])
+    assert starting.cancelled()
+    assert left == [True]

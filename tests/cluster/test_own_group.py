@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
+from rrm_reward._cluster_config import ClusterConfig
 from tests.support.waiting import until
 
 pytestmark = [
@@ -35,10 +38,26 @@ class Taker:
         free_group(self._groups.pop(name))
 
 
-def free_all():
-    from ray.util import get_placement_group, placement_group_table, remove_placement_group
+class Placer:
+    """A process that places replicas."""
 
-    for group in placement_group_table().values():
+    async def place(self, config):
+        from rrm_reward.cluster._placement import find_places
+
+        places = (await find_places(config)).places
+        return len(places), places[0].group.id.hex()
+
+
+def tables():
+    from ray.util import placement_group_table
+
+    return placement_group_table().values()
+
+
+def free_all():
+    from ray.util import get_placement_group, remove_placement_group
+
+    for group in tables():
         if group["state"] != "REMOVED":
             remove_placement_group(get_placement_group(group["name"]))
 
@@ -106,3 +125,23 @@ async def test_actor_that_replaces_one_of_its_name_takes_its_groups_over(make_ta
     await until(lambda: "the judge" not in ray.util.list_named_actors(), PATIENT)
     second = make_taker(name="the judge")
     assert await second.take.remote(8) == (name, 8)
+
+
+async def test_node_that_is_lost_with_an_actor_costs_it_only_the_places_there(cluster):
+    import ray
+
+    node = cluster.add_node(num_cpus=4, num_gpus=2)
+    cluster.wait_for_nodes()
+    placer = ray.remote(Placer).options(num_cpus=0, max_restarts=-1, max_task_retries=-1).remote()
+    try:
+        config = ClusterConfig(replicas=10, cpus=0.5, start_timeout=3000.0)
+        placed = await placer.place.remote(config)
+        assert placed[0] == 10
+        await asyncio.to_thread(cluster.remove_node, node)
+        await until(lambda: "RESCHEDULING" in [group["state"] for group in tables()], PATIENT)
+        ray.kill(placer, no_restart=False)
+        async with asyncio.timeout(300.0):
+            assert await placer.place.remote(config) == placed
+    finally:
+        ray.kill(placer)
+        free_all()

@@ -111,3 +111,13 @@ async def test_user_who_comes_while_it_turns_off_waits_and_finds_it_on() -> None
         tasks.create_task(use())
         lamp.may_fade.set()
     assert lamp.log[-1] == "off"
+
+
+async def test_what_was_done_last_is_done_again_when_it_is_asked_for_and_no_user_is_counted() -> None:
+    lamp = await off()
+    await lamp.switch.repeat()
+    assert lamp.log == ["fading", "off"]
+    async with lamp.switch.held():
+        await lamp.switch.repeat()
+        assert lamp.log[2:] == ["lighting", "on"] * 2
+    assert lamp.log[6:] == ["fading", "off"]

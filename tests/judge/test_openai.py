@@ -479,6 +479,21 @@ async def test_start_that_failed_can_be_tried_again() -> None:
         await backend.aclose()
 
 
+async def test_two_starts_at_once_are_one_and_neither_closes_what_the_other_opened() -> None:
+    async with LoopbackJudge(model="other") as server:
+        backend = make(server.url)
+
+        async def later() -> None:
+            server.model = "RRM-7B"
+            await backend.start()
+
+        first, second = await asyncio.gather(backend.start(), later(), return_exceptions=True)
+        assert second is None
+        assert first is None or isinstance(first, ConfigError)
+        assert await ask(backend) == [2]
+        await backend.aclose()
+
+
 async def test_replica_that_was_aside_when_the_backend_was_closed_is_in_when_it_is_started_again() -> None:
     async with LoopbackJudge() as one, LoopbackJudge() as two:
         # no probe comes: one is to be brought back by the start alone

@@ -201,6 +201,24 @@ def test_a_setting_that_cannot_work_of_a_judge_that_the_run_loads_is_final_and_t
     run(main())
 
 
+def test_a_setting_that_cannot_work_any_more_in_the_middle_of_a_run_costs_rewards_and_not_the_run(
+    make: Make,
+) -> None:
+    async def main() -> None:
+        rewarder, judge = make(backend="ray")
+        assert await rewards(rewarder) == [1.0, -1.0]
+        # the judge is asked to start again, for the referee, and its node is gone
+        judge.fate.append(ConfigError("judge.cluster.replicas", 1, "no replica starts"))
+        await rewards(rewarder, "a peach")
+        assert rewarder.wrong is None
+        assert rewarder.counts["unstarted"] == 1
+        await asyncio.sleep(PAUSE_SECONDS)
+        assert await rewards(rewarder) == [1.0, -1.0]
+        await rewarder.aclose()
+
+    run(main())
+
+
 @pytest.mark.parametrize("error", [*ANYTHING, WRONG])
 def test_closing_after_a_start_that_failed_raises_nothing(make: Make, error: BaseException) -> None:
     async def main() -> None:

@@ -201,6 +201,7 @@ async def test_a_validation_comparison_fits_the_judges_context(
 async def test_a_hub_that_restarts_while_no_replica_can_be_started_starts_them_later(
     judge: LoopbackJudge, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    starts = 0
     faults = iter([ConfigError("judge.cluster.replicas", 1, "no GPU is free"), OSError("Ray is busy")])
 
     class Replicas(OpenAIBackend):
@@ -209,6 +210,9 @@ async def test_a_hub_that_restarts_while_no_replica_can_be_started_starts_them_l
         ready = False
 
         async def start(self) -> None:
+            nonlocal starts
+            starts += 1
+            await asyncio.sleep(0.1)
             if (fault := next(faults, None)) is not None:
                 raise fault
             self.ready = True
@@ -224,15 +228,16 @@ async def test_a_hub_that_restarts_while_no_replica_can_be_started_starts_them_l
             "judge.model=RRM-7B",
             "judge.timeout=5",
             "judge.reasks=0",
-            "judge.cluster.hang_timeout=1",
+            "judge.cluster.hang_timeout=5",
         ]
     )
     monkeypatch.setattr(_hub, "make_backend", lambda config: Replicas([judge.url], "RRM-7B"))
     hub = Hub(config)
     try:
-        # the run goes on, without rewards
+        # the run goes on, without rewards, and one start was tried for all
         first = await asyncio.gather(*(hub.submit(sample(i, slot=i), 30.0) for i in range(3)))
         assert [answer.known for answer in first if answer is not None] == [False] * 3
+        assert starts == 1
 
         async def judged() -> bool:
             group = uuid4().hex
