@@ -18,8 +18,8 @@ class Assets:
     """Files of a tiny run.
 
     Attributes:
-        model: folder of a random Qwen3 of 2 layers and its tokenizer.
-        prompts: JSON lines; the first two rows ask the same, and are two groups; the last is a talk of three turns.
+        model: folder of the policy and its tokenizer.
+        prompts: JSON lines.
         evaluation: JSON lines with a reference answer each.
     """
 
@@ -63,7 +63,10 @@ def make_tokenizer(folder: Path) -> None:
 
 
 def make_assets(folder: Path, rows: int) -> Assets:
-    """Write everything into `folder`, with so many training prompts."""
+    """Write everything into `folder`, with so many training prompts; the policy is a random Qwen3 of 2 layers.
+
+    The first two rows ask the same, and are two groups; the last is a talk of three turns.
+    """
     os.environ["HF_HUB_OFFLINE"] = "1"
     import torch
     from transformers import AutoTokenizer, Qwen3Config, Qwen3ForCausalLM
@@ -91,8 +94,8 @@ def make_assets(folder: Path, rows: int) -> Assets:
     def chat(i: int) -> list[dict[str, str]]:
         return TALK if i == rows - 1 else [{"role": "user", "content": question(i)}]
 
-    _write(assets.prompts, [{"input": chat(i), "label": ""} for i in range(rows)])
-    _write(
+    write_rows(assets.prompts, [{"input": chat(i), "label": ""} for i in range(rows)])
+    write_rows(
         assets.evaluation,
         [
             {"input": [{"role": "user", "content": f"How much is {i} plus 3?"}], "label": str(i + 3)}
@@ -102,5 +105,6 @@ def make_assets(folder: Path, rows: int) -> Assets:
     return assets
 
 
-def _write(file: Path, rows: list[dict[str, object]]) -> None:
+def write_rows(file: Path, rows: list[dict[str, object]]) -> None:
+    """One JSON line for each."""
     file.write_text("".join(json.dumps(row) + "\n" for row in rows))

@@ -25,7 +25,8 @@ PROMPTS_A_STEP, ROLLOUTS = 4, 4
 PATIENCE = 1500
 """Seconds for a whole run on a loaded machine."""
 
-_STEP = re.compile(r"Global step (\d+): (\{.*\})")
+_STEP = re.compile(r"Global step (\d+): (\{[^}]*\})")
+_OF_AN_ACTOR = re.compile(r"^\S*(\(\w+ pid=\d+\))\S* (?!.*(?:it/s|s/it))(.*)$", re.MULTILINE)
 _ON_CPU = {
     "RRM_TEST_OPENRLHF_ON_CPU": "1",
     "DS_ACCELERATOR": "cpu",
@@ -98,8 +99,12 @@ class Run:
 
     def steps(self) -> list[dict[str, float]]:
         """OpenRLHF's own metrics of every step, in order."""
+        # Ray may print a long line in two, with those of other actors in between, and break even a number
+        said: dict[str, str] = defaultdict(str)
+        for actor, line in _OF_AN_ACTOR.findall((self.folder / "log.txt").read_text(errors="replace")):
+            said[actor] += line
         found = {}
-        for number, metrics in _STEP.findall((self.folder / "log.txt").read_text(errors="replace")):
+        for number, metrics in (step for log in said.values() for step in _STEP.findall(log)):
             found[int(number)] = eval(metrics, {"nan": math.nan, "inf": math.inf, "__builtins__": {}})
         return [found[number] for number in sorted(found)]
 
@@ -118,13 +123,13 @@ def train(folder: Path, assets: Assets, judge: str, *further: str, openrlhf: str
     Args:
         folder: for everything that the run writes.
         assets: what it trains on.
-        judge: where and what it is: settings of the node ``rrm.judge``.
+        judge: which, where and how patient one is with it: settings of the node ``rrm.judge``.
         further: arguments of ``train_ppo_ray``.
         openrlhf: further settings of the node ``rrm_openrlhf``, each ending in a comma.
     """
     folder.mkdir(exist_ok=True)
     (folder / "rrm.yaml").write_text(
-        f"rrm:\n  judge: {{{judge}, model: RRM-7B, timeout: 300, retries: 0, reasks: 0}}\n"
+        f"rrm:\n  judge: {{{judge}, retries: 0, reasks: 0}}\n"
         f"rrm_openrlhf: {{{openrlhf} log: {folder}/samples.jsonl}}\n"
     )
     # a copy of the recipe's agent file, with its settings beside it, as a user has them
