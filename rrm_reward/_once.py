@@ -50,6 +50,11 @@ class Once(Generic[Result]):
             raise RuntimeError("it was given up")
         return task.result()
 
+    async def settled(self) -> None:
+        """Return when no run is under way; begins none."""
+        if self._task is not None:
+            await asyncio.wait([self._task])
+
     async def aclose(self) -> None:
         """Run no more, and give up a run under way; whoever waits for it goes on. Raises nothing.
 

@@ -35,7 +35,7 @@ logger = logging.getLogger(__name__)
 
 _REPORT_SECONDS = 60.0
 PAUSE_SECONDS = 10.0
-"""From a start that failed to the next one: a judge that is away costs a group rewards, and not patience."""
+"""From a start that failed to the next one. Groups in between do not wait; their comparisons are missing."""
 
 _CHECKED = "openai"
 """The backend of a judge that was there when the engine started; others are loaded when the first group is judged."""

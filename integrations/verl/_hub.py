@@ -62,6 +62,7 @@ class Hub:
         self._assembler: Assembler | None = None
         self._backend: Backend | None = None
         self._late: asyncio.Task[None] | None = None
+        self._checked = self._closed = False
         self._answers: dict[str, asyncio.Future[Any]] = {}
         self._seats: OrderedDict[str, dict[str, int]] = OrderedDict()
         self._log: IO[str] | None = None
@@ -133,6 +134,7 @@ class Hub:
 
     async def aclose(self) -> None:
         """Everyone who waits gets what is known; then the judge and the log are let go."""
+        self._closed = True
         if self._assembler is not None:
             self._assembler.close()
         if self._late is not None:
@@ -200,10 +202,12 @@ class Hub:
         async with self._referee_starting:
             if self._referee is None:
                 referee = build_referee(self._config, self._backend)
-                try:
-                    await referee.start()
-                except Exception as error:
-                    logger.error("the judge cannot be checked for validation, which goes on: %s", error)
+                if self._checked:
+                    # a start that fails closes the backend, which is the rollouts' as well
+                    try:
+                        await referee.start()
+                    except Exception as error:
+                        logger.error("the judge cannot be checked for validation, which goes on: %s", error)
                 self._referee = referee
             return self._referee
 
@@ -213,6 +217,7 @@ class Hub:
                 arena = self._build_arena()
                 await arena.start()
                 self._arena, self._assembler = arena, build_assembler(self._config, arena)
+                self._checked = True
             return self._assembler
 
     async def _assembler_now(self) -> Assembler:
@@ -225,11 +230,12 @@ class Hub:
                 self._arena = self._build_arena()
                 try:
                     await self._arena.start()
+                    self._checked = True
                 except Exception as error:
                     logger.error("the restarted hub cannot check its judge, and goes on: %s", error)
                     # made anew, for a start that failed has closed the last one
                     self._arena = self._build_arena()
-                    if self._config.judge.backend == "ray":
+                    if self._config.judge.backend == "ray" and not self._closed:
                         # a server comes back by itself; replicas have to be started
                         self._late = asyncio.create_task(self._start_late(self._arena))
                 self._assembler = build_assembler(self._config, self._arena)
@@ -239,7 +245,9 @@ class Hub:
         while True:
             await asyncio.sleep(self._config.judge.cluster.hang_timeout)
             try:
-                return await arena.start()
+                await arena.start()
+                self._checked = True
+                return
             except Exception as error:
                 logger.error("the judge still cannot be started: %s", error)
 

@@ -22,7 +22,7 @@ from contextlib import asynccontextmanager
 
 from rrm_reward._cluster_config import ClusterConfig
 from rrm_reward.cluster._keeper import Keeper
-from rrm_reward.cluster._life import Life, Phase
+from rrm_reward.cluster._life import Life, Lost, Phase
 from rrm_reward.cluster._replica import Started
 from rrm_reward.cluster._routing import Member, Roster
 from rrm_reward.judge import BackendError
@@ -77,8 +77,7 @@ class Crew:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(self._config.hang_timeout):
                 await asyncio.wait(firsts)
-        late = TimeoutError("it is still loading")
-        return [late if not first.done() else first.exception() or first.result() for first in firsts]
+        return [_outcome(first) for first in firsts]
 
     async def begin(self) -> None:
         """From now on users are counted and outages are told of; a judge that sleeps between uses goes to sleep."""
@@ -187,3 +186,12 @@ class Crew:
                 "EVERY judge replica is lost; calls wait %g s for one, then comparisons are missing",
                 self._patience,
             )
+
+
+def _outcome(first: asyncio.Future[Started]) -> Started | BaseException:
+    """Of a launch."""
+    if not first.done():
+        return TimeoutError("it is still loading")
+    if first.cancelled():
+        return Lost("the judge was closed")
+    return first.exception() or first.result()

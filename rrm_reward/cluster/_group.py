@@ -83,6 +83,8 @@ class JudgeGroup:
         self._context_tokens = spec.context_tokens
         self._owns_ray = False
         self._starting = asyncio.Lock()
+        self._begun = False
+        self._closed = 0
         self.counts: Counter[str] = Counter()
 
     @classmethod
@@ -124,8 +126,11 @@ class JudgeGroup:
                 raise
 
     async def _start(self) -> None:
+        closed = self._closed
         await self._join()
         self._places = await find_places(self._config, self._groups)
+        if self._closed != closed:
+            raise BackendError("the judge was closed while it started")
         launches = [partial(Actor, place, self._config.engine, self._spec) for place in self._places.places]
         self._crew = crew = Crew(launches, self._config, patience=self.patience, counts=self.counts)
         self._check_first(await crew.launch())
@@ -133,6 +138,7 @@ class JudgeGroup:
         if self._config.sleep and not crew.asleep:
             fix = "no replica sleeps when it is told to; set it to 0 and give the judge its own GPUs"
             raise ConfigError("judge.cluster.sleep", self._config.sleep, fix)
+        self._begun = True
 
     async def _join(self) -> None:
         joining = asyncio.ensure_future(asyncio.to_thread(join_ray, self._config.address, self._spec.gpus))
@@ -158,6 +164,8 @@ class JudgeGroup:
 
     async def aclose(self) -> None:
         """See `Backend.aclose`. Calls in flight fail."""
+        self._begun = False
+        self._closed += 1
         crew, self._crew = self._crew, None
         places, self._places = self._places, Places(())
         owns_ray, self._owns_ray = self._owns_ray, False
@@ -215,8 +223,8 @@ class JudgeGroup:
                 return await keeper.next_token(completion, ending, seconds)
 
     def _request(self, prefix: str, prefer: Member | None = None) -> Request:
-        if self._crew is None:
-            raise BackendError("the judge is closed, or was never started")
+        if self._crew is None or not self._begun:
+            raise BackendError("the judge is closed, or is not started")
         return Request(
             self._crew,
             prefix,
@@ -240,7 +248,7 @@ class JudgeGroup:
         The first to enter wakes it, and the last to leave waits until it sleeps, whatever was raised inside. See
         `Crew.awake`.
         """
-        if self._crew is None:
+        if self._crew is None or not self._begun:
             yield
             return
         async with self._crew.awake():

@@ -12,6 +12,7 @@ from typing import Any
 
 from rrm_reward._once import Once
 from rrm_reward.cluster._group import JudgeGroup
+from rrm_reward.cluster._keeper import SLEEP_SECONDS
 from rrm_reward.cluster._life import said
 from rrm_reward.config import JudgeConfig
 from rrm_reward.errors import ConfigError
@@ -78,6 +79,9 @@ class Host:
         stack = self._held.pop(holder, None)
         if stack is not None:
             await stack.aclose()
+        if self._config.cluster.sleep:
+            # replicas that load take memory like those that are awake, until they sleep
+            await self._started.settled()
 
     async def snapshot(self) -> dict[str, float]:
         """See `JudgeGroup.snapshot`; empty before the start."""
@@ -112,5 +116,6 @@ class Host:
 
 
 def launch_seconds(config: JudgeConfig) -> float:
-    """After which a start has failed: it waits for GPUs, and then for the replicas that load there."""
-    return 2 * config.cluster.start_timeout + config.cluster.hang_timeout
+    """After which a start has failed: it waits for GPUs, for replicas that load there, and perhaps for their sleep."""
+    cluster = config.cluster
+    return 2 * cluster.start_timeout + cluster.hang_timeout + (SLEEP_SECONDS if cluster.sleep else 0.0)

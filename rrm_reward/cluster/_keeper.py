@@ -174,7 +174,8 @@ class Keeper:
                 if not self.first.done():
                     self.first.set_exception(error)
                     if isinstance(error, ConfigError):
-                        # no later launch would do better, and the group says so
+                        # no later launch would do better; the group says so, if it still waits
+                        logger.error("judge replica %s cannot work: %s", self.member.name, error)
                         self._enter(Phase.CLOSED)
                         return
                 self.counts["losses"] += 1

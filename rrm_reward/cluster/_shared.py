@@ -60,6 +60,7 @@ class SharedJudge:
         self._name = uuid4().hex
         self._waiting: set[asyncio.Task[Any]] = set()
         self._listening: asyncio.Task[None] | None = None
+        self._repeating: asyncio.Task[None] | None = None
         self._silent = False
         self._switch = Switch(self._hold, self._release, is_on=False)
 
@@ -126,8 +127,9 @@ class SharedJudge:
 
     async def aclose(self) -> None:
         """See `Backend.aclose`: the judge goes on for the others."""
-        if self._listening is not None:
-            self._listening.cancel()
+        for task in filter(None, (self._listening, self._repeating)):
+            task.cancel()
+        self._listening, self._silent = None, False
 
     def _host(self) -> Any:
         """The actor, started by whoever comes first."""
@@ -234,10 +236,11 @@ class SharedJudge:
                     if self._silent:
                         self._silent = False
                         logger.error("the judge's host answers again")
-                        # it may not have heard who holds it, or does no more
-                        await self._switch.repeat()
+                        # it may not have heard who holds it, or does no more; aside, for it may be silent again
+                        self._repeating = asyncio.create_task(self._switch.repeat())
         finally:
-            self._listening = None
+            if self._listening is asyncio.current_task():
+                self._listening = None
 
     def _lose(self, handle: Any, error: Exception) -> None:
         """The next call looks the host up, and starts another if it is gone with the process that started it."""

@@ -10,6 +10,8 @@ import pytest
 from rrm_reward._cluster_config import ClusterConfig
 from rrm_reward.cluster import EngineSpec, JudgeGroup, _group
 from rrm_reward.cluster._placement import Place, Places
+from rrm_reward.errors import ConfigError
+from rrm_reward.judge import BackendError, Sampling
 from tests.support.fake_life import World
 from tests.support.waiting import until
 
@@ -97,3 +99,42 @@ async def test_ray_that_was_joined_when_the_start_was_cancelled_already_is_left_
     await asyncio.wait([starting])
     assert starting.cancelled()
     assert left == [True]
+
+
+async def test_group_that_is_closed_while_it_looks_for_places_takes_none(world, monkeypatch):
+    looking, found = asyncio.Event(), asyncio.Event()
+
+    async def find_places(config, groups):
+        looking.set()
+        await found.wait()
+        return Places((Place(1.0, 1.0),) * 3, own="GPUs")
+
+    monkeypatch.setattr(_group, "find_places", find_places)
+    group = make_group()
+    starting = asyncio.create_task(group.start())
+    await looking.wait()
+    await group.aclose()
+    found.set()
+    with pytest.raises(BackendError, match="closed while it started"):
+        await starting
+    assert not world.lives
+    assert world.freed == [None, "GPUs"]
+
+
+async def test_calls_during_a_start_do_not_wait_for_it(world):
+    group = make_group()
+    starting = asyncio.create_task(group.start())
+    await until(lambda: len(world.lives) == 3, 60.0)
+    with pytest.raises(BackendError, match="not started"):
+        await group.complete([{"role": "user", "content": "q"}], 1, Sampling())
+    starting.cancel()
+    await asyncio.wait([starting])
+
+
+async def test_start_of_a_group_that_is_closed_meanwhile_fails_and_is_not_cancelled(world):
+    group = make_group()
+    starting = asyncio.create_task(group.start())
+    await until(lambda: len(world.lives) == 3, 60.0)
+    await group.aclose()
+    with pytest.raises(ConfigError, match="the judge was closed"):
+        await starting

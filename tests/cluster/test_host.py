@@ -13,6 +13,7 @@ import pytest
 
 from rrm_reward.cluster import _host
 from rrm_reward.cluster._host import Host
+from rrm_reward.cluster._keeper import SLEEP_SECONDS
 from rrm_reward.cluster._shared import SharedJudge
 from rrm_reward.config import JudgeConfig, load
 from rrm_reward.errors import ConfigError
@@ -21,7 +22,7 @@ from tests.support.clock import run
 
 START, HANG, TIMEOUT = 100.0, 20.0, 10.0
 PATIENCE = 3 * TIMEOUT + HANG
-LAUNCH = 2 * START + HANG
+LAUNCH = 2 * START + HANG + SLEEP_SECONDS
 ASK: list[Message] = [{"role": "user", "content": "q"}]
 
 
@@ -188,6 +189,7 @@ class Remote:
     def __init__(self, host: Host) -> None:
         self.host = host
         self.deaf = self.dead = False
+        self.deaf_to = ""
         self.lost = 0
         self.asked: Counter[str] = Counter()
         self.cancelled: list[asyncio.Task[Any]] = []
@@ -205,7 +207,7 @@ class Remote:
         from ray.exceptions import ActorDiedError, ActorUnavailableError, RayTaskError
 
         self.asked[method] += 1
-        if self.deaf:
+        if self.deaf or method == self.deaf_to:
             await asyncio.sleep(1e9)
         if self.dead:
             cause = ModuleNotFoundError("No module named 'rrm_reward'")
@@ -292,6 +294,56 @@ def test_holder_whom_a_silent_host_did_not_hear_leave_is_told_of_when_it_is_hear
         remote.deaf = False
         await asyncio.sleep(HANG + 60.0)
         assert group.users == 0
+
+    run(main())
+
+
+def test_host_that_was_heard_once_and_is_silent_again_is_waited_for_no_longer_than_the_first_time(
+    config, remote
+):
+    async def main():
+        judge = SharedJudge(config)
+        await judge.start()
+        async with judge.awake():
+            for _ in range(3):
+                remote.deaf = True
+                assert await refused(judge) <= 2 * HANG
+                remote.deaf, remote.deaf_to = False, "hold"
+                await asyncio.sleep(HANG + 60.0)
+            remote.deaf = True
+            began = now()
+        assert now() - began <= 2 * HANG
+        await judge.aclose()
+
+    run(main())
+
+
+def test_judge_that_is_closed_while_the_host_is_silent_can_be_started_again(config, remote):
+    async def main():
+        judge = SharedJudge(config)
+        await judge.start()
+        remote.deaf = True
+        await refused(judge)
+        await judge.aclose()
+        remote.deaf = False
+        await judge.start()
+        assert await call(judge) == [Completion("1")]
+        await judge.aclose()
+
+    run(main())
+
+
+def test_whoever_lets_go_while_replicas_load_waits_for_their_memory(config, group):
+    async def main():
+        group.seconds = 50.0
+        host = Host(config)
+        calling = asyncio.create_task(call(host))
+        await asyncio.sleep(1.0)
+        calling.cancel()
+        await host.release("me")
+        assert now() == 50.0
+        await host.release("me")
+        assert now() == 50.0
 
     run(main())
 

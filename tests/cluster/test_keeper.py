@@ -108,7 +108,7 @@ def test_launch_that_fails_is_told_of_at_once_and_tried_again(what, fault):
     run(main())
 
 
-def test_setting_that_cannot_work_is_not_tried_again():
+def test_setting_that_cannot_work_is_told_and_not_tried_again(caplog):
     async def main():
         world = World(faults={"start": "lie"})
         keeper = keep(world)
@@ -116,6 +116,7 @@ def test_setting_that_cannot_work_is_not_tried_again():
             await keeper.first
         await asyncio.sleep(LONG)
         assert (len(world.lives), keeper.counts["losses"]) == (1, 0)
+        assert "cannot work: judge.model" in caplog.text
         assert not world.holding
         assert keeper.settled
         await keeper.aclose()

@@ -160,6 +160,20 @@ async def test_a_hub_that_restarts_while_the_judge_is_away_waits_for_it(
     assert all(answer is not None for answer in answers)
 
 
+async def test_validation_while_the_judge_is_away_does_not_close_it_for_the_rollouts(
+    make_hub: MakeHub, judge: LoopbackJudge
+) -> None:
+    await judge.stop()
+    hub = make_hub()
+    asked = asyncio.gather(*(hub.submit(sample(i, slot=i), 120.0) for i in range(3)))
+    validated = asyncio.create_task(hub.compare("1", "q", "quality=1", "quality=2", 120.0))
+    await asyncio.sleep(1.0)
+    await judge.start()
+    assert all(answer is not None for answer in await asyncio.gather(asked, validated))
+    later = (hub.submit(sample(i, slot=i, group="later"), 120.0) for i in range(3))
+    assert [answer is not None and answer.known for answer in await asyncio.gather(*later)] == [True] * 3
+
+
 async def test_a_wrong_setting_is_told_by_key_value_and_fix(judge: LoopbackJudge) -> None:
     config = config_for(judge)
     config.tournament.name = "melee"
