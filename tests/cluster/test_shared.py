@@ -15,7 +15,7 @@ from tests.support.waiting import until
 
 pytestmark = [pytest.mark.trainer, pytest.mark.usefixtures("cluster")]
 
-PATIENT = 120.0
+PATIENT = 300.0
 ALL_GPUS = ("replicas=2", "tensor_parallel=4")
 """Of the cluster: none is left for anybody else."""
 
@@ -138,6 +138,15 @@ async def test_what_cannot_work_is_told_to_every_process(askers):
     assert await first.wrong.remote() == await second.wrong.remote() == "judge.cluster.replicas"
 
 
+async def asked_until_loaded_again(asker, orders):
+    """Every question has an answer; the first perhaps of the old host, for Ray kills a little later than it says."""
+    async with asyncio.timeout(PATIENT):
+        while len(orders.log("load")) < 4:
+            assert "by " in await asker.ask.remote("q")
+    assert "by " in await asker.ask.remote("q")
+    assert len(orders.log("load")) == 4
+
+
 async def test_host_that_dies_is_started_again_on_the_gpus_that_it_had(askers, orders):
     import ray
     from ray.util import list_named_actors
@@ -146,8 +155,7 @@ async def test_host_that_dies_is_started_again_on_the_gpus_that_it_had(askers, o
     await asker.ask.remote("p")
     (name,) = list_named_actors()
     ray.kill(ray.get_actor(name), no_restart=False)
-    assert "by " in await asker.ask.remote("q")
-    assert len(orders.log("load")) == 4
+    await asked_until_loaded_again(asker, orders)
 
 
 async def test_host_dies_with_the_process_that_started_it_and_another_process_starts_the_next(askers, orders):
@@ -157,5 +165,4 @@ async def test_host_dies_with_the_process_that_started_it_and_another_process_st
     await first.ask.remote("p")
     await second.ask.remote("p")
     ray.kill(first)
-    assert "by " in await second.ask.remote("q")
-    assert len(orders.log("load")) == 4
+    await asked_until_loaded_again(second, orders)
