@@ -213,32 +213,31 @@ class Hub:
 
     async def _started(self) -> Assembler:
         async with self._starting:
-            if self._assembler is None:
-                arena = self._build_arena()
-                await arena.start()
-                self._arena, self._assembler = arena, build_assembler(self._config, arena)
-                self._checked = True
-            return self._assembler
+            return self._assembler or await self._start()
+
+    async def _start(self) -> Assembler:
+        arena = self._build_arena()
+        await arena.start()
+        self._arena, self._assembler = arena, build_assembler(self._config, arena)
+        self._checked = True
+        return self._assembler
 
     async def _assembler_now(self) -> Assembler:
         """The assembler, come what may: a hub that restarts while the judge is away goes on without its checks."""
-        if self._assembler is not None:
-            return self._assembler
         async with self._starting:
             # one of those who wait tries it, for all
-            if self._assembler is None:
-                self._arena = self._build_arena()
-                try:
-                    await self._arena.start()
-                    self._checked = True
-                except Exception as error:
-                    logger.error("the restarted hub cannot check its judge, and goes on: %s", error)
-                    # made anew, for a start that failed has closed the last one
-                    self._arena = self._build_arena()
-                    if self._config.judge.backend == "ray" and not self._closed:
-                        # a server comes back by itself; replicas have to be started
-                        self._late = asyncio.create_task(self._start_late(self._arena))
-                self._assembler = build_assembler(self._config, self._arena)
+            if self._assembler is not None:
+                return self._assembler
+            try:
+                return await self._start()
+            except Exception as error:
+                logger.error("the restarted hub cannot check its judge, and goes on: %s", error)
+            # made anew, for a start that failed has closed the last one
+            self._arena = self._build_arena()
+            if self._config.judge.backend == "ray" and not self._closed:
+                # a server comes back by itself; replicas have to be started
+                self._late = asyncio.create_task(self._start_late(self._arena))
+            self._assembler = build_assembler(self._config, self._arena)
             return self._assembler
 
     async def _start_late(self, arena: Arena) -> None:

@@ -106,9 +106,8 @@ class SharedJudge:
 
     async def prepare(self, endings: Sequence[str]) -> None:
         """See `ContinuingBackend.prepare`."""
-        if (
-            wrong := await self._ask("prepare", list(endings), seconds=launch_seconds(self._config))
-        ) is not None:
+        wrong = await self._ask("prepare", list(endings), seconds=launch_seconds(self._config))
+        if wrong is not None:
             raise ConfigError(*wrong)
 
     async def next_token(self, completion: Completion, ending: str) -> Mapping[str, float]:

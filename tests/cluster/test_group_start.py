@@ -36,10 +36,16 @@ def make_group(**settings):
     return JudgeGroup(ClusterConfig(replicas=3, **settings), EngineSpec("RRM"))
 
 
-async def test_start_that_is_cancelled_leaves_no_replica_and_no_gpu(world):
-    group = make_group()
+async def begun(group, world):
+    """Its start, with every replica loading."""
     starting = asyncio.create_task(group.start())
     await until(lambda: len(world.lives) == 3, 60.0)
+    return starting
+
+
+async def test_start_that_is_cancelled_leaves_no_replica_and_no_gpu(world):
+    group = make_group()
+    starting = await begun(group, world)
     starting.cancel()
     await asyncio.wait([starting])
     assert starting.cancelled()
@@ -49,8 +55,7 @@ async def test_start_that_is_cancelled_leaves_no_replica_and_no_gpu(world):
 
 async def test_start_that_is_cancelled_can_be_made_again(world):
     group = make_group()
-    starting = asyncio.create_task(group.start())
-    await until(lambda: len(world.lives) == 3, 60.0)
+    starting = await begun(group, world)
     starting.cancel()
     await asyncio.wait([starting])
     world.seconds["start"] = 0.0
@@ -123,8 +128,7 @@ async def test_group_that_is_closed_while_it_looks_for_places_takes_none(world, 
 
 async def test_calls_during_a_start_do_not_wait_for_it(world):
     group = make_group()
-    starting = asyncio.create_task(group.start())
-    await until(lambda: len(world.lives) == 3, 60.0)
+    starting = await begun(group, world)
     with pytest.raises(BackendError, match="not started"):
         await group.complete([{"role": "user", "content": "q"}], 1, Sampling())
     starting.cancel()
@@ -133,8 +137,7 @@ async def test_calls_during_a_start_do_not_wait_for_it(world):
 
 async def test_start_of_a_group_that_is_closed_meanwhile_fails_and_is_not_cancelled(world):
     group = make_group()
-    starting = asyncio.create_task(group.start())
-    await until(lambda: len(world.lives) == 3, 60.0)
+    starting = await begun(group, world)
     await group.aclose()
     with pytest.raises(ConfigError, match="the judge was closed"):
         await starting
